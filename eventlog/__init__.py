@@ -1,0 +1,1 @@
+"""The log: one contract, its stores (embedded, Kafka), seals and inspection."""

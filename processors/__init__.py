@@ -1,0 +1,1 @@
+"""The pure folds that turn the log into decisions, and the hosts that run them."""

@@ -1,0 +1,1 @@
+"""Books, orders, risk checks and breaker of one account, folded from the log."""

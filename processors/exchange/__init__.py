@@ -1,0 +1,1 @@
+"""The simulated exchange: fills orders against recorded market data."""

@@ -1,0 +1,1 @@
+"""What runs the processors: in process, transactional on Kafka, Faust; recovery and verification."""

@@ -1,0 +1,1 @@
+"""Strategies: from market data and positions to signals."""

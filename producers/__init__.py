@@ -1,0 +1,1 @@
+"""What brings facts into the log: market data, brokers, operator commands, sessions."""

@@ -1,0 +1,1 @@
+"""Market data: LEAN folders, CSV, Parquet, synthetic, Alpaca."""

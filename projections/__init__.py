@@ -1,0 +1,1 @@
+"""Read models of the log: Postgres, Parquet, DuckDB, and the query API."""

@@ -1,0 +1,1 @@
+"""Command line, configuration and wiring; what a user's own strategy imports."""
