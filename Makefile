@@ -15,7 +15,7 @@ install: $(INSTALLED) ## create .venv with everything needed to run and develop
 $(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Tape needs Python 3.11 or later; name one: make install PYTHON=python3.11" >&2; exit 1; }
-	@echo "Installing into .venv: the first time, this downloads about 560 MB."
+	@echo "Installing into .venv: the first time, this downloads about 190 MB and takes about 740 MB of disk."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
