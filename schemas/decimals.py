@@ -1,0 +1,93 @@
+"""Exact decimal arithmetic and the one way a decimal is written.
+
+Money, prices and quantities are `Decimal` throughout. Under `EXACT` an operation whose
+result does not fit raises `decimal.Inexact` instead of rounding; the few divisions that
+must round go through `quotient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import (
+    ROUND_HALF_EVEN,
+    Clamped,
+    Context,
+    Decimal,
+    DivisionByZero,
+    FloatOperation,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    getcontext,
+    setcontext,
+)
+
+EXACT = Context(
+    prec=38,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999999,
+    Emax=999999,
+    traps=[Inexact, InvalidOperation, DivisionByZero, Overflow, FloatOperation],
+)
+WIDE = Context(
+    prec=76,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999999,
+    Emax=999999,
+    traps=[InvalidOperation, DivisionByZero, Overflow],
+)
+_LOSSLESS = Context(prec=200, Emin=-999999, Emax=999999, traps=[Inexact, InvalidOperation, Overflow, Clamped])
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+_PLACES_18 = Decimal("1e-18")
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Run a block under `EXACT`; the caller's context is put back afterwards."""
+    before = getcontext()
+    setcontext(EXACT)
+    try:
+        yield
+    finally:
+        setcontext(before)
+
+
+def canonical(value: Decimal) -> Decimal:
+    """The same number without exponent, trailing zeros or a negative zero.
+
+    Raises `ValueError` for NaN and infinities: they are not numbers one can book.
+    """
+    if not value:
+        return ZERO if value.is_finite() else _refuse(value)
+    text = str(value)
+    if "E" not in text and ("." not in text or text[-1] != "0"):
+        return value if value.is_finite() else _refuse(value)
+    short = _LOSSLESS.normalize(value)
+    return _LOSSLESS.quantize(short, ONE) if short == short.to_integral_value() else short
+
+
+def _refuse(value: Decimal) -> Decimal:
+    raise ValueError(f"{value} is not a finite number")
+
+
+def plain(value: Decimal) -> str:
+    """Plain notation: digits, at most one point, no exponent."""
+    return format(canonical(value), "f")
+
+
+def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """numerator / denominator at 76 digits, rounded once, half-even, to 18 places."""
+    return WIDE.quantize(WIDE.divide(numerator, denominator), _PLACES_18)
+
+
+def ratio(value: Decimal, numerator: Decimal, denominator: Decimal) -> Decimal:
+    """value x numerator / denominator at 76 digits, rounded once, half-even, to 18 places."""
+    return WIDE.quantize(WIDE.divide(WIDE.multiply(value, numerator), denominator), _PLACES_18)
+
+
+def truncate(value: Decimal) -> Decimal:
+    """Toward zero, to a whole number."""
+    return Decimal(int(value))
