@@ -1,0 +1,253 @@
+"""Operator commands: each is applied or refused, and says who and why. A repeated id does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from processors.account import breaker as br
+from processors.account.account import Account
+from processors.account.desk import Desk, Why
+from processors.account.trading import Terms, begin_flatten, cancel, replace, submit
+from processors.account.valuation import clear, halt, watch, write_pnl
+from schemas import (
+    CancelOrder,
+    CommandApplied,
+    CommandRefused,
+    DayOpened,
+    Deposit,
+    Flatten,
+    HaltAccount,
+    Limits,
+    OpenAccount,
+    PlaceOrder,
+    Rearm,
+    Record,
+    ReplaceOrder,
+    ResolveUnread,
+    SetLimits,
+    Withdraw,
+)
+
+
+def on_command(desk: Desk, record: Record) -> None:
+    """Apply a command, or refuse it with the reason. One for an account that is not open is left out."""
+    command: Any = record.event
+    desk.fact_ts = command.ts
+    account = desk.account(command.account)
+    if account is None:
+        if not isinstance(command, OpenAccount):
+            return
+        account = _opened(desk, command)
+    elif command.id in account.commands:
+        return
+    elif isinstance(command, OpenAccount):
+        _refuse(desk, account, command, "the account is open already")
+        return
+    account.commands[command.id] = desk.market.session.count
+    COMMANDS[type(command)](desk, account, command)
+
+
+def _opened(desk: Desk, command: OpenAccount) -> Account:
+    account = Account(
+        id=command.account,
+        kind=command.kind,
+        multiplier=command.multiplier,
+        shorting=command.shorting,
+        fractions=command.fractions,
+        limits=command.limits,
+        starting=command.cash,
+        cash=command.cash,
+        baseline=command.cash,
+        peak=command.cash,
+    )
+    desk.accounts[account.id] = account
+    return account
+
+
+def _apply(desk: Desk, account: Account, command: Any) -> Why:
+    """Write that the command is applied; what follows has it as its cause."""
+    root = Why(command.id, command.id)
+    kind = type(command).__name__
+    made = desk.emit(
+        account, CommandApplied, root, command=command.id, kind=kind, who=command.who, why=command.why
+    )
+    return desk.then(made, root)
+
+
+def _refuse(desk: Desk, account: Account, command: Any, reason: str) -> None:
+    why = Why(command.id, command.id)
+    kind = type(command).__name__
+    desk.emit(account, CommandRefused, why, command=command.id, kind=kind, who=command.who, reason=reason)
+
+
+def _open(desk: Desk, account: Account, command: OpenAccount) -> None:
+    why = _apply(desk, account, command)
+    desk.emit(
+        account,
+        DayOpened,
+        why,
+        session=desk.market.session.name if desk.market.session.is_open else "",
+        baseline=account.baseline,
+        peak=account.peak,
+    )
+    write_pnl(desk, account, why)
+    account.arm()
+    check_baseline(desk, account, why)
+
+
+def check_baseline(desk: Desk, account: Account, why: Why) -> None:
+    """A day that begins with nothing, or less, has no loss one could measure: it halts."""
+    if account.baseline is not None and account.baseline <= 0:
+        halt(desk, account, br.INTEGRITY, f"baseline {account.baseline} is not positive", why)
+
+
+def _deposit(desk: Desk, account: Account, command: Deposit) -> None:
+    _flow(desk, account, command, command.amount)
+
+
+def _withdraw(desk: Desk, account: Account, command: Withdraw) -> None:
+    if command.amount > account.cash:
+        _refuse(desk, account, command, f"{command.amount} is more than the cash, {account.cash}")
+        return
+    _flow(desk, account, command, -command.amount)
+
+
+def _flow(desk: Desk, account: Account, command: Any, amount: Decimal) -> None:
+    why = _apply(desk, account, command)
+    account.flow(amount)
+    account.arm()
+    write_pnl(desk, account, why)
+    watch(desk, account, why)
+
+
+def _set_limits(desk: Desk, account: Account, command: SetLimits) -> None:
+    why = _apply(desk, account, command)
+    account.limits = command.limits
+    account.arm()
+    watch(desk, account, why)
+
+
+def _halt(desk: Desk, account: Account, command: HaltAccount) -> None:
+    halt(desk, account, br.OPERATOR, f"{command.who}: {command.why}", _apply(desk, account, command))
+
+
+def _rearm(desk: Desk, account: Account, command: Rearm) -> None:
+    halted, reducing = command.reason in account.breaker.halts, command.reason in account.breaker.reduces
+    if not (halted or reducing):
+        _refuse(desk, account, command, f"no reason {command.reason} stands; standing: {standing(account)}")
+        return
+    limits = command.limits if command.limits is not None else account.limits
+    still = _still_holds(desk, account, command.reason, limits)
+    if still:
+        _refuse(desk, account, command, still)
+        return
+    why = _apply(desk, account, command)
+    account.limits = limits
+    for of in ("halt", "reduce"):
+        clear(desk, account, command.reason, of, command.who, command.why, why)
+    account.arm()
+    write_pnl(desk, account, why)
+
+
+def standing(account: Account) -> str:
+    """The reasons that stand, for people."""
+    return ", ".join(account.breaker.reasons) or "none"
+
+
+def _still_holds(desk: Desk, account: Account, reason: str, limits: Limits) -> str:
+    """Why the condition behind a reason still holds, or ""."""
+    if reason == br.INTEGRITY:
+        if account.unread:
+            return f"{len(account.unread)} unreadable records are not resolved: {', '.join(sorted(account.unread))}"
+        if account.baseline is not None and account.baseline <= 0:
+            return f"the baseline, {account.baseline}, is not positive"
+        return ""
+    if reason == br.STALE:
+        return "prices are not back; it clears itself when they are"
+    if reason not in br.LOSSES:
+        return ""
+    if account.equity is None or account.baseline is None or account.peak is None:
+        return f"equity is not known: {', '.join(account.unpriced)} without a price"
+    for loss in br.losses(limits, account.equity, account.flows, account.baseline, account.peak):
+        if loss.reason == reason and loss.reached:
+            return f"the condition still holds: {loss.value} <= {loss.threshold}"
+    return ""
+
+
+def _place(desk: Desk, account: Account, command: PlaceOrder) -> None:
+    priced = {"market": (), "limit": ("limit",), "stop": ("stop",), "stop_limit": ("limit", "stop")}
+    lacking = [name for name in priced[command.order_type] if getattr(command, name) is None]
+    if lacking:
+        _refuse(
+            desk, account, command, f"a {command.order_type} order needs a {' and a '.join(lacking)} price"
+        )
+        return
+    terms = Terms(
+        command.strategy,
+        command.symbol,
+        command.side,
+        command.quantity,
+        command.order_type,
+        command.limit,
+        command.stop,
+        command.tif,
+        command.extended,
+    )
+    submit(desk, account, terms, _apply(desk, account, command), operator=True)
+
+
+def _replace(desk: Desk, account: Account, command: ReplaceOrder) -> None:
+    order = account.orders.get(command.order)
+    if order is None or order.ended or order.pending != "none" or order.status == "requested":
+        state = "not known" if order is None else f"{order.status}, pending {order.pending}"
+        _refuse(desk, account, command, f"order {command.order} is {state}")
+        return
+    why = _apply(desk, account, command)
+    replace(desk, account, order, command.quantity, command.limit, command.stop, why)
+
+
+def _cancel(desk: Desk, account: Account, command: CancelOrder) -> None:
+    order = account.orders.get(command.order)
+    if order is None or order.ended:
+        state = "not known" if order is None else order.status
+        _refuse(desk, account, command, f"order {command.order} is {state}")
+        return
+    cancel(desk, account, order, _apply(desk, account, command), "operator")
+
+
+def _flatten(desk: Desk, account: Account, command: Flatten) -> None:
+    why = _apply(desk, account, command)
+    symbols = {command.symbol} if command.symbol else {*account.holdings, *account.open_orders}
+    for symbol in sorted(symbols):
+        begin_flatten(desk, account, symbol, why)
+
+
+def _resolve(desk: Desk, account: Account, command: ResolveUnread) -> None:
+    symbols = desk.market.symbols.values()
+    if command.place not in account.unread and not any(command.place in s.unread_status for s in symbols):
+        _refuse(desk, account, command, f"no unreadable record at {command.place}")
+        return
+    if command.action == "retry":
+        _refuse(desk, account, command, "a record can be dropped, not yet read again")
+        return
+    for state in symbols:
+        state.unread_status = tuple(p for p in state.unread_status if p != command.place)
+    account.unread.pop(command.place, None)
+    _apply(desk, account, command)
+
+
+COMMANDS: dict[type, Callable[[Desk, Account, Any], None]] = {
+    OpenAccount: _open,
+    Deposit: _deposit,
+    Withdraw: _withdraw,
+    SetLimits: _set_limits,
+    HaltAccount: _halt,
+    Rearm: _rearm,
+    PlaceOrder: _place,
+    ReplaceOrder: _replace,
+    CancelOrder: _cancel,
+    Flatten: _flatten,
+    ResolveUnread: _resolve,
+}

@@ -1,0 +1,183 @@
+"""Orders: their lifecycle, what is pending, and which changes are legal.
+
+Lifecycle and pending request are two fields, because they move independently: an order that is
+being cancelled still fills. `TRANSITIONS` lists what each report does to each status; a pair that
+is not listed is illegal, changes nothing, and is recorded as an anomaly. Fills are in no table:
+they are facts about money and always count. The FIX OrdStatus is derived from both fields by the
+precedence of FIX 4.4, volume 4, "Order State Changes".
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from schemas import ZERO
+
+ENDED = frozenset({"filled", "cancelled", "expired", "rejected", "denied"})
+
+TRANSITIONS: dict[tuple[str, str], str] = {
+    ("requested", "accept"): "accepted",
+    ("requested", "deny"): "denied",
+    ("requested", "cancel"): "cancelled",
+    ("accepted", "sending"): "accepted",
+    ("accepted", "acknowledge"): "working",
+    ("accepted", "unknown"): "unknown",
+    ("accepted", "reject"): "rejected",
+    ("accepted", "not_sent"): "rejected",
+    ("accepted", "cancel"): "cancelled",
+    ("accepted", "expire"): "expired",
+    ("accepted", "replace"): "working",
+    ("unknown", "sending"): "unknown",
+    ("unknown", "acknowledge"): "working",
+    ("unknown", "unknown"): "unknown",
+    ("unknown", "reject"): "rejected",
+    ("unknown", "not_sent"): "rejected",
+    ("unknown", "cancel"): "cancelled",
+    ("unknown", "expire"): "expired",
+    ("unknown", "replace"): "working",
+    ("working", "sending"): "working",
+    ("working", "acknowledge"): "working",
+    ("working", "unknown"): "working",
+    ("working", "reject"): "rejected",
+    ("working", "cancel"): "cancelled",
+    ("working", "expire"): "expired",
+    ("working", "replace"): "working",
+    ("partial", "sending"): "partial",
+    ("partial", "acknowledge"): "partial",
+    ("partial", "unknown"): "partial",
+    ("partial", "cancel"): "cancelled",
+    ("partial", "expire"): "expired",
+    ("partial", "replace"): "partial",
+}
+"""(status, what the broker reported) -> status."""
+
+FIX = {
+    "requested": "A",
+    "accepted": "A",
+    "unknown": "A",
+    "working": "0",
+    "partial": "1",
+    "filled": "2",
+    "cancelled": "4",
+    "expired": "C",
+    "rejected": "8",
+    "denied": "8",
+}
+
+
+class Order(msgspec.Struct):
+    """An order of ours. Quantities are unsigned shares; `notional` is the dollars filled."""
+
+    id: str
+    seq: int
+    strategy: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    order_type: str
+    limit: Decimal | None
+    stop: Decimal | None
+    tif: str
+    extended: bool
+    trace: str
+    operator: bool = False
+    after: str = ""
+    """It goes only after this order has filled: the closing half of a trade through zero."""
+    reduces: bool = False
+    status: str = "requested"
+    pending: str = "none"
+    filled: Decimal = ZERO
+    notional: Decimal = ZERO
+    price: Decimal = ZERO
+    """What a share of it may cost: the price its exposure and buying power are counted at."""
+    new_quantity: Decimal | None = None
+    new_limit: Decimal | None = None
+    new_stop: Decimal | None = None
+    ended_session: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more is expected of it."""
+        return self.status in ENDED
+
+    @property
+    def leaves(self) -> Decimal:
+        """Shares that may still fill, the larger of the standing and the asked-for quantity counted."""
+        if self.status in ENDED:
+            return ZERO
+        quantity = self.quantity
+        if self.new_quantity is not None and self.new_quantity > quantity:
+            quantity = self.new_quantity
+        return quantity - self.filled if quantity > self.filled else ZERO
+
+    @property
+    def signed_leaves(self) -> Decimal:
+        """`leaves`, negative for a sale."""
+        return self.leaves if self.side == "buy" else -self.leaves
+
+    @property
+    def fix(self) -> str:
+        """FIX OrdStatus (tag 39): a pending request takes precedence over all else."""
+        if self.pending == "cancel":
+            return "6"
+        if self.pending == "replace":
+            return "E"
+        return FIX[self.status] if self.status != "unknown" or not self.filled else "1"
+
+    def move(self, report: str) -> bool:
+        """Take the transition for a report; False, and nothing changes, where there is none."""
+        status = TRANSITIONS.get((self.status, report))
+        if status is None:
+            return False
+        self.status = "partial" if status == "working" and self.filled else status
+        if self.ended or report in ("acknowledge", "replace"):
+            self._clear_pending(report)
+        return True
+
+    def _clear_pending(self, report: str) -> None:
+        """An end answers any request; a replacement answers a replace; an acknowledgement none."""
+        if self.ended or (report == "replace" and self.pending == "replace"):
+            self.pending = "none"
+            self.new_quantity = self.new_limit = self.new_stop = None
+
+    def refuse_pending(self) -> bool:
+        """The broker refused the pending request: the order stands as it was."""
+        if self.pending == "none":
+            return False
+        self.pending = "none"
+        self.new_quantity = self.new_limit = self.new_stop = None
+        return True
+
+    def fill(self, quantity: Decimal, price: Decimal) -> None:
+        """Count an execution. A fill during a pending request belongs to the original order."""
+        self.filled += quantity
+        self.notional += quantity * price
+        if self.filled >= self.quantity:
+            self.status = "filled"
+            if self.pending == "replace":
+                self.refuse_pending()
+        elif not self.ended:
+            self.status = "partial"
+
+    def unfill(self, quantity: Decimal, price: Decimal) -> None:
+        """Take an execution out again; an order that was filled by it is open for what is left."""
+        self.filled -= quantity
+        self.notional -= quantity * price
+        if self.status in ("filled", "partial"):
+            self.status = "partial" if self.filled else "working"
+            if self.filled >= self.quantity:
+                self.status = "filled"
+
+    def replaced(self, quantity: Decimal, limit: Decimal | None, stop: Decimal | None) -> None:
+        """Stand with new terms. To below what is filled means: done with what is filled."""
+        self.quantity = max(quantity, self.filled)
+        self.limit, self.stop = limit, stop
+        if self.filled >= self.quantity and not self.ended:
+            self.status = "filled"
+
+
+def opposite(side: str) -> str:
+    """The other side."""
+    return "sell" if side == "buy" else "buy"

@@ -1,0 +1,156 @@
+"""The order in which a core partition takes its inputs.
+
+By the lowest (ts, rank, symbol, row) over the heads of all input partitions. A record that is older
+than one before it in its own partition has to wait for that one, and then goes at once: over a page
+this is a stable sort by each record's running maximum of keys, which is what `Merge` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from eventlog.contract import LogReader
+
+from schemas import (
+    CORE_MARKET_INPUTS,
+    Bar,
+    CashDividend,
+    Quote,
+    Record,
+    SessionClosed,
+    SessionOpened,
+    Split,
+    Trade,
+    Unreadable,
+    decode,
+)
+
+Key = tuple[int, int, str, int]
+Stream = tuple[str, int]
+
+REST = 5
+RANKS: dict[type, int] = {
+    SessionOpened: 0,
+    Split: 1,
+    CashDividend: 1,
+    Quote: 2,
+    Trade: 3,
+    Bar: 4,
+    SessionClosed: 6,
+}
+START: Key = (-1, 0, "", 0)
+
+
+class Taken(NamedTuple):
+    """A record with the index of its input."""
+
+    source: int
+    record: Record
+
+
+def input_streams(log: LogReader, partition: int, topics: Sequence[str]) -> list[Stream]:
+    """The input partitions of a core partition: all of the market's, its own of the rest."""
+    streams: list[Stream] = []
+    for topic in topics:
+        if topic in CORE_MARKET_INPUTS:
+            streams.extend((topic, p) for p in range(log.partitions(topic)))
+        else:
+            streams.append((topic, partition))
+    return streams
+
+
+def key_of(record: Record, before: Key) -> Key:
+    """Where a record stands in the order; one that cannot be read keeps its place in its partition."""
+    event: Any = record.event
+    kind = type(event)
+    if kind is Unreadable:
+        return before
+    rank = RANKS.get(kind, REST)
+    if rank == REST and not record.topic.startswith("market."):
+        return (event.ts, REST, "", 0)
+    return (event.ts, rank, event.symbol, event.row)
+
+
+class _Input:
+    """One input partition: its next offset to read, and what was read and not yet taken."""
+
+    def __init__(self, log: LogReader, stream: Stream, position: int, end: int, page: int) -> None:
+        self.log, self.stream, self.page = log, stream, page
+        self.position, self.end = position, end
+        self.waiting: list[tuple[Key, Record]] = []
+        self.last = START
+
+    @property
+    def exhausted(self) -> bool:
+        return self.position >= self.end
+
+    def fill(self) -> None:
+        """Read the next page, decoded and keyed."""
+        topic, partition = self.stream
+        records = self.log.read(topic, partition, gte=self.position, lt=self.end, limit=self.page)
+        if not records:
+            self.position = self.end
+            return
+        last = self.last
+        for record in records:
+            record.event = decode(topic, record.value)
+            key = key_of(record, last)
+            last = max(last, key)
+            self.waiting.append((last, record))
+        self.last = last
+        self.position = records[-1].offset + 1
+
+
+class Merge:
+    """Merges input partitions from given positions up to given ends."""
+
+    def __init__(
+        self,
+        log: LogReader,
+        streams: Sequence[Stream],
+        positions: dict[Stream, int],
+        ends: dict[Stream, int],
+        page: int = 5000,
+    ) -> None:
+        self._inputs = [_Input(log, s, positions[s], ends[s], page) for s in streams]
+
+    def __iter__(self) -> Iterator[Taken]:
+        while True:
+            for each in self._inputs:
+                if not each.waiting and not each.exhausted:
+                    each.fill()
+            open_inputs = [i for i in self._inputs if not i.exhausted]
+            if not open_inputs:
+                yield from self._take(None)
+                return
+            bound = min(open_inputs, key=lambda i: i.last)
+            taken = self._take(bound.last)
+            if not taken:
+                bound.fill()
+            yield from taken
+
+    def _take(self, bound: Key | None) -> list[Taken]:
+        """What can be taken in order: all below `bound`, beyond which more may still be read."""
+        ready: list[tuple[Key, int, int, Record]] = []
+        for index, each in enumerate(self._inputs):
+            waiting = each.waiting
+            count = len(waiting)
+            if bound is not None:
+                count = _first_at(waiting, bound)
+            ready.extend((key, index, n, record) for n, (key, record) in enumerate(waiting[:count]))
+            del waiting[:count]
+        ready.sort()
+        return [Taken(index, record) for _, index, _, record in ready]
+
+
+def _first_at(waiting: list[tuple[Key, Record]], bound: Key) -> int:
+    """The index of the first record whose key is not below `bound`; keys ascend."""
+    low, high = 0, len(waiting)
+    while low < high:
+        middle = (low + high) // 2
+        if waiting[middle][0] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
