@@ -89,7 +89,7 @@ class _Member:
         factories = {name: value.default_factory for name, value in kept if type(value) is defaultdict}
         self.codec = StateCodec(setting.name, type(strategy).__module__, factories)
         self.identity = [
-            setting.kind,
+            setting.kind.rpartition("/")[2],  # wherever the file lies
             setting.version,
             setting.account,
             list(setting.symbols),

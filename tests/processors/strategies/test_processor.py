@@ -185,6 +185,8 @@ def test_a_warm_up_goes_on_after_a_restart() -> None:
     [
         ({}, 2),
         ({"digest": "another"}, 2),
+        ({"kind": "elsewhere/test"}, 2),
+        ({"kind": "other"}, 1),
         ({"version": "2"}, 1),
         ({"params": {"times": "2"}}, 1),
         ({"symbols": ("SPY", "IBM")}, 1),
