@@ -1,0 +1,105 @@
+"""Events before they have a row: the order of a session's events is made of these.
+
+The order is that in which the core merges its inputs: (ts, rank, symbol, row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from operator import itemgetter
+from typing import Any
+
+from producers.marketdata.leanfiles import Prices, QuoteRow, TradeRow
+from schemas import EXACT, Bar, Event, Quote, canonical
+
+SESSION_OPENED, ACTION, QUOTE, TRADE, BAR, OTHER, SESSION_CLOSED = range(7)
+
+Draft = tuple[int, int, str, Callable[..., Event], dict[str, Any]]
+"""ts, rank, symbol, the event's class, and its fields without source and row."""
+
+draft_order = itemgetter(0, 1, 2)
+
+FEED = "lean"
+MS = 1_000_000
+_NO_PRICES = (None, None, None, None)
+_MEMORY_MAX = 100_000
+
+
+class Scale:
+    """The decimals that a file's whole numbers stand for.
+
+    Prices are divided by 10,000 and multiplied by `price` x `split`, exactly; sizes are divided
+    by `split`, half-even to whole shares.
+    """
+
+    def __init__(self, price: Decimal = Decimal(1), split: Decimal = Decimal(1)) -> None:
+        factor = EXACT.multiply(EXACT.multiply(price, split), Decimal("0.0001"))
+        self._price = _Memory(lambda number: EXACT.multiply(Decimal(number), factor))
+        self.size = _Memory(lambda number: Decimal(round(number / Fraction(split)))).__getitem__
+
+    def bar(self, prices: Prices) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+        """Open, high, low, close in dollars."""
+        made = self._price
+        return made[prices[0]], made[prices[1]], made[prices[2]], made[prices[3]]
+
+
+class _Memory(dict[int, Decimal]):
+    """Canonical decimals by whole number, made at first use; forgotten when there are too many."""
+
+    def __init__(self, make: Callable[[int], Decimal]) -> None:
+        self._make = make
+
+    def __missing__(self, number: int) -> Decimal:
+        if len(self) >= _MEMORY_MAX:
+            self.clear()
+        made = self[number] = canonical(self._make(number))
+        return made
+
+
+def bar_drafts(
+    symbol: str,
+    trades: Iterable[TradeRow],
+    quotes: Iterable[QuoteRow],
+    scale: Scale,
+    midnight: int,
+    period: int,
+) -> Iterator[Draft]:
+    """The Bars of one symbol and day, each with the closing Quote before it where there is one.
+
+    `midnight` is New York's in UTC nanoseconds, `period` is in nanoseconds; a bar's ts is its end.
+    """
+    traded = {row.ms: row for row in trades}
+    quoted = {row.ms: row for row in quotes}
+    for ms in sorted(traded.keys() | quoted.keys()):
+        ts = midnight + ms * MS + period
+        fields: dict[str, Any] = {"symbol": symbol, "ts": ts, "period": period, "feed": FEED}
+        if quote := quoted.get(ms):
+            yield ts, QUOTE, symbol, Quote, _add_quote(fields, quote, scale)
+        _add_trades(fields, traded.get(ms), scale)
+        yield ts, BAR, symbol, Bar, fields
+
+
+def _add_trades(fields: dict[str, Any], row: TradeRow | None, scale: Scale) -> None:
+    prices = scale.bar(row.prices) if row else _NO_PRICES
+    fields["open"], fields["high"], fields["low"], fields["close"] = prices
+    fields["volume"] = scale.size(row.volume) if row else None
+
+
+def _add_quote(fields: dict[str, Any], row: QuoteRow, scale: Scale) -> dict[str, Any]:
+    """Give a bar its bid and ask prices; returns the fields of its closing Quote."""
+    bid = scale.bar(row.bid) if row.bid else _NO_PRICES
+    ask = scale.bar(row.ask) if row.ask else _NO_PRICES
+    fields["bid_open"], fields["bid_high"], fields["bid_low"], fields["bid_close"] = bid
+    fields["ask_open"], fields["ask_high"], fields["ask_low"], fields["ask_close"] = ask
+    return {
+        "symbol": fields["symbol"],
+        "ts": fields["ts"],
+        "bid": bid[3],
+        "bid_size": scale.size(row.bid_size) if row.bid else None,
+        "ask": ask[3],
+        "ask_size": scale.size(row.ask_size) if row.ask else None,
+        "feed": FEED,
+        "bar": True,
+    }
