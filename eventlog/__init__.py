@@ -1,1 +1,23 @@
-"""The log: one contract, its stores (embedded, Kafka), seals and inspection."""
+"""The event log: one contract, its stores, its seals."""
+
+from eventlog.contract import EventLog, LogReader, LogSpec, Stream, Writer
+from eventlog.positions import last_rows
+from eventlog.urls import create_log, open_log
+from eventlog.verify import Fault, SealReport, check_heads, check_seals, fingerprint, heads
+
+__all__ = [
+    "EventLog",
+    "Fault",
+    "LogReader",
+    "LogSpec",
+    "SealReport",
+    "Stream",
+    "Writer",
+    "check_heads",
+    "check_seals",
+    "create_log",
+    "fingerprint",
+    "heads",
+    "last_rows",
+    "open_log",
+]

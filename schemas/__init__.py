@@ -43,6 +43,7 @@ from schemas.decimals import (
 from schemas.declare import (
     Event,
     Value,
+    evolve,
     validate,
 )
 from schemas.ids import (
@@ -237,6 +238,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "evolve",
     "exact",
     "log_prefix",
     "murmur2",

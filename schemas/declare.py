@@ -95,6 +95,12 @@ def validate(kind: type[T], data: Mapping[str, Any]) -> T:
     return msgspec.convert(checked.model_dump(), kind)
 
 
+def evolve(value: T, **fields: Any) -> T:
+    """A copy of a declared value with other fields."""
+    copy: T = msgspec.structs.replace(value, **fields)  # type: ignore[type-var]
+    return copy
+
+
 def _struct(model: Any, full: Any, *, tag: str | None, head: list[Any], topic: str | None) -> Any:
     module = sys.modules[model.__module__]
     fields: list[Any] = list(head)

@@ -10,15 +10,24 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 from eventlog.contract import EventLog, Writer
-
 from processors.hosts.journal import journal_records, make_batch, make_snapshot
 from processors.hosts.merge import Merge, Stream, input_streams
 from processors.hosts.recovery import Recovered, recover
 from processors.hosts.replay import Build
 from processors.pipeline import Pipeline
-from schemas import Configured, DeadLetter, Event, NewRecord, Record, Unreadable, encode, exact, partition_of
+from schemas import (
+    Configured,
+    DeadLetter,
+    Event,
+    NewRecord,
+    Record,
+    Unreadable,
+    encode,
+    evolve,
+    exact,
+    partition_of,
+)
 
 BATCH = 5000
 """Inputs in one append."""
@@ -76,7 +85,7 @@ class InProcessHost:
             return self._take_all(writer, core, progress, stop)
 
     def _begin_epoch(self, writer: Writer, core: Recovered) -> None:
-        opened = msgspec.structs.replace(self._configured, epoch=core.epoch)
+        opened = evolve(self._configured, epoch=core.epoch)
         writer.append(journal_records([opened], self.partition))
 
     def _take_all(

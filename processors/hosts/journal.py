@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from eventlog.contract import LogReader
 from eventlog.errors import LogDamaged
-
 from processors.hosts.merge import Stream
 from schemas import (
     Batch,
@@ -115,11 +114,9 @@ def read_all(
 
 def batches(log: LogReader, partition: int) -> Iterator[Batch]:
     """The partition's batches, checked to be numbered without a gap."""
-    number = 0
-    for offset, batch in read_all(log, "batches", partition, Batch):
-        if batch.number != number:
-            raise LogDamaged(f"batches/{partition}/{offset} has number {batch.number}; {number} was due")
-        number += 1
+    for due, (offset, batch) in enumerate(read_all(log, "batches", partition, Batch)):
+        if batch.number != due:
+            raise LogDamaged(f"batches/{partition}/{offset} has number {batch.number}; {due} was due")
         yield batch
 
 

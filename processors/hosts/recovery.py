@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
 from eventlog.contract import LogReader
 from eventlog.errors import LogError
-
 from processors.hosts.journal import batches, configurations, snapshots, state_of
 from processors.hosts.merge import Stream
 from processors.hosts.replay import Build, Replay, Written
 from processors.pipeline import Pipeline
-from schemas import Batch, Configured, Snapshot
+from schemas import Batch, Configured, Snapshot, evolve
 
 
 class ConfigurationChanged(LogError):
@@ -105,7 +103,7 @@ def _positions(done: list[Batch]) -> dict[Stream, int]:
 
 def same_configuration(one: Configured, other: Configured) -> bool:
     """Whether decisions are made by the same code with the same settings."""
-    return msgspec.structs.replace(one, epoch=0) == msgspec.structs.replace(other, epoch=0)
+    return evolve(one, epoch=0) == evolve(other, epoch=0)
 
 
 def difference(one: Configured, other: Configured) -> str:
