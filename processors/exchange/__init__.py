@@ -1,1 +1,5 @@
 """The simulated exchange: fills orders against recorded market data."""
+
+from processors.exchange.exchange import Exchange
+
+__all__ = ["Exchange"]
