@@ -26,7 +26,7 @@ _DECISIONS = frozenset(DECISIONS)
 class State(msgspec.Struct):
     """The processors' snapshots, and the last row of each source in each market partition."""
 
-    rows: dict[str, dict[str, int]]
+    rows: dict[str, dict[str, dict[str, int]]]
     account: msgspec.Raw
     strategies: msgspec.Raw
     exchange: msgspec.Raw
@@ -41,7 +41,7 @@ class Pipeline:
         self.exchange = exchange
         inputs = (*CORE_MARKET_INPUTS, *CORE_ACCOUNT_INPUTS)
         self.inputs = tuple(t for t in inputs if exchange is None or t != "broker.reports")
-        self._rows: dict[str, dict[str, int]] = {}
+        self._rows: dict[str, dict[int, dict[str, int]]] = {t: {} for t in CORE_MARKET_INPUTS}
 
     @property
     def seqs(self) -> dict[str, int]:
@@ -56,58 +56,50 @@ class Pipeline:
     def apply(self, record: Record) -> Sequence[Event]:
         """Take one record; the decisions it leads to, in order. A repeated market record does nothing."""
         event: Any = record.event
-        if record.topic.startswith("market."):
-            if type(event) is not Unreadable and self._is_repeat(record, event):
-                return NOTHING
-            reports = self.exchange.apply(record) if self.exchange is not None else NOTHING
-        else:
-            reports = NOTHING
-        pending: deque[Event] = deque()
+        partitions = self._rows.get(record.topic)
+        reports: Sequence[Event] = NOTHING
+        if partitions is not None:
+            if type(event) is not Unreadable:
+                rows = partitions.get(record.partition)
+                if rows is None:
+                    rows = partitions[record.partition] = {}
+                if event.row <= rows.get(event.source, -1):
+                    return NOTHING
+                rows[event.source] = event.row
+            if self.exchange is not None:
+                reports = self.exchange.apply(record)
         decisions: list[Event] = []
-        for report in reports:
-            self._decide(_inside(report), decisions, pending)
+        if reports:
+            self.accounts.advance(event.ts)
+            for report in reports:
+                decisions.extend(self.accounts.apply(_inside(report)))
         made = self.accounts.apply(record)
-        if made:
-            decisions.extend(made)
-            pending.extend(made)
         proposals = self.strategies.apply(record)
-        if proposals:
-            pending.extend(proposals)
-        if pending:
-            self._hand_on(pending, decisions)
-        return decisions
-
-    def _is_repeat(self, record: Record, event: Any) -> bool:
-        place = f"{record.topic}/{record.partition}"
-        rows = self._rows.get(place)
-        if rows is None:
-            rows = self._rows[place] = {}
-        if event.row <= rows.get(event.source, -1):
-            return True
-        rows[event.source] = event.row
-        return False
-
-    def _decide(self, record: Record, decisions: list[Event], pending: deque[Event]) -> None:
-        made = self.accounts.apply(record)
+        if not (decisions or made or proposals):
+            return NOTHING
         decisions.extend(made)
-        pending.extend(made)
+        return self._hand_on(deque((*decisions, *proposals)), decisions)
 
-    def _hand_on(self, pending: deque[Event], decisions: list[Event]) -> None:
+    def _hand_on(self, pending: deque[Event], decisions: list[Event]) -> list[Event]:
+        """First in, first out, until nothing is left; `decisions` with those that were added."""
         exchange, strategies = self.exchange, self.strategies
         while pending:
             event = pending.popleft()
             record = _inside(event)
             if event.topic not in _DECISIONS:
-                self._decide(record, decisions, pending)
+                made = self.accounts.apply(record)
+                decisions.extend(made)
+                pending.extend(made)
                 continue
             if exchange is not None:
                 pending.extend(exchange.apply(record))
             pending.extend(strategies.apply(record))
+        return decisions
 
     def snapshot(self) -> bytes:
         """All state of all processors, as canonical JSON."""
         state = State(
-            rows=self._rows,
+            rows={t: {str(p): rows for p, rows in parts.items()} for t, parts in self._rows.items()},
             account=msgspec.Raw(self.accounts.snapshot()),
             strategies=msgspec.Raw(self.strategies.snapshot()),
             exchange=msgspec.Raw(self.exchange.snapshot() if self.exchange is not None else b"null"),
@@ -117,7 +109,7 @@ class Pipeline:
     def restore(self, snapshot: bytes) -> None:
         """Be as the snapshot says."""
         state = msgspec.json.decode(snapshot, type=State)
-        self._rows = state.rows
+        self._rows = {t: {int(p): rows for p, rows in parts.items()} for t, parts in state.rows.items()}
         self.accounts.restore(bytes(state.account))
         self.strategies.restore(bytes(state.strategies))
         if self.exchange is not None:

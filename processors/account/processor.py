@@ -48,6 +48,7 @@ from schemas import (
 )
 
 NOTHING: tuple[Event, ...] = ()
+MARKET = frozenset(CORE_MARKET_INPUTS)
 
 
 class State(msgspec.Struct):
@@ -86,30 +87,28 @@ class Accounts:
         event: Any = record.event
         kind = type(event)
         desk.record = record
-        if record.topic.startswith("market."):
-            return self._of_market(record, event, kind)
-        handler = self._handlers.get(kind)
-        if handler is None:
-            return NOTHING
-        handler(desk, record)
-        self._deadline = valuation.stale_deadline(desk)
-        return self._taken()
-
-    def _of_market(self, record: Record, event: Any, kind: type) -> Sequence[Event]:
-        desk = self.desk
-        ts = event.ts if kind is not Unreadable else 0
-        desk.market.now = max(desk.market.now, ts)
         fast = self._market.get(kind)
-        if fast is not None:
+        if fast is None:
+            handler = self._handlers.get(kind)
+            if kind is not Unreadable and record.topic in MARKET:
+                self.advance(event.ts)
+            if handler is not None:
+                handler(desk, record)
+                self._deadline = valuation.stale_deadline(desk)
+        else:
+            ts = event.ts
+            if ts > desk.market.now:  # noqa: PLR1730  # on the hot path: a call of max() costs more
+                desk.market.now = ts
             fast(record)
-        elif kind in self._handlers:
-            self._handlers[kind](desk, record)
-            self._deadline = valuation.stale_deadline(desk)
         if desk.market.now >= self._deadline:
             self._check_stale()
         if self._dirty:
             self._write_pnl()
         return self._taken() if desk.out else NOTHING
+
+    def advance(self, ts: int) -> None:
+        """Market time moves to `ts`, unless it is there already: only market records may move it."""
+        self.desk.market.now = max(self.desk.market.now, ts)
 
     def _taken(self) -> Sequence[Event]:
         out = self.desk.out

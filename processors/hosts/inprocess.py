@@ -7,7 +7,9 @@ snapshot. Whatever is killed between two appends is done again, with the same re
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from eventlog.contract import EventLog, Writer
@@ -78,7 +80,11 @@ class InProcessHost:
 
         Raises what a strategy raises (as `StrategyError`), with nothing of its batch written.
         """
-        with exact(), self.log.writer(f"core-{self.partition}", take_over=self._take_over) as writer:
+        with (
+            exact(),
+            _rare_collections(),
+            self.log.writer(f"core-{self.partition}", take_over=self._take_over) as writer,
+        ):
             core = recover(self.log, self.partition, self._configured, self._build)
             if core.new_epoch:
                 self._begin_epoch(writer, core)
@@ -184,6 +190,19 @@ class _Worker:
         self._before = dict(self._positions)
         self._order.clear()
         self._records.clear()
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for reference cycles rarely: events have none, and a scan of all pages read costs a third."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def decision_record(event: Event, partition: int) -> NewRecord:

@@ -8,10 +8,9 @@ this is a stable sort by each record's running maximum of keys, which is what `M
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from eventlog.contract import LogReader
-
 from schemas import (
     CORE_MARKET_INPUTS,
     Bar,
@@ -29,6 +28,7 @@ from schemas import (
 Key = tuple[int, int, str, int]
 Stream = tuple[str, int]
 
+MARKET = frozenset(CORE_MARKET_INPUTS)
 REST = 5
 RANKS: dict[type, int] = {
     SessionOpened: 0,
@@ -41,12 +41,8 @@ RANKS: dict[type, int] = {
 }
 START: Key = (-1, 0, "", 0)
 
-
-class Taken(NamedTuple):
-    """A record with the index of its input."""
-
-    source: int
-    record: Record
+Waiting = tuple[Key, int, int, Record]
+"""Key, index of the input, count within it, and the record: sorted, the order of taking."""
 
 
 def input_streams(log: LogReader, partition: int, topics: Sequence[str]) -> list[Stream]:
@@ -64,22 +60,28 @@ def key_of(record: Record, before: Key) -> Key:
     """Where a record stands in the order; one that cannot be read keeps its place in its partition."""
     event: Any = record.event
     kind = type(event)
+    rank = RANKS.get(kind)
+    if rank is not None:
+        return (event.ts, rank, event.symbol, event.row)
     if kind is Unreadable:
         return before
-    rank = RANKS.get(kind, REST)
-    if rank == REST and not record.topic.startswith("market."):
-        return (event.ts, REST, "", 0)
-    return (event.ts, rank, event.symbol, event.row)
+    if record.topic in MARKET:
+        return (event.ts, REST, event.symbol, event.row)
+    return (event.ts, REST, "", 0)
 
 
 class _Input:
     """One input partition: its next offset to read, and what was read and not yet taken."""
 
-    def __init__(self, log: LogReader, stream: Stream, position: int, end: int, page: int) -> None:
+    def __init__(
+        self, log: LogReader, index: int, stream: Stream, position: int, end: int, page: int
+    ) -> None:
         self.log, self.stream, self.page = log, stream, page
         self.position, self.end = position, end
-        self.waiting: list[tuple[Key, Record]] = []
+        self.index = index
+        self.waiting: list[Waiting] = []
         self.last = START
+        self.count = 0
 
     @property
     def exhausted(self) -> bool:
@@ -92,13 +94,15 @@ class _Input:
         if not records:
             self.position = self.end
             return
-        last = self.last
+        last, index, count = self.last, self.index, self.count
+        add = self.waiting.append
         for record in records:
             record.event = decode(topic, record.value)
             key = key_of(record, last)
             last = max(last, key)
-            self.waiting.append((last, record))
-        self.last = last
+            count += 1
+            add((last, index, count, record))
+        self.last, self.count = last, count
         self.position = records[-1].offset + 1
 
 
@@ -113,9 +117,10 @@ class Merge:
         ends: dict[Stream, int],
         page: int = 5000,
     ) -> None:
-        self._inputs = [_Input(log, s, positions[s], ends[s], page) for s in streams]
+        self._inputs = [_Input(log, i, s, positions[s], ends[s], page) for i, s in enumerate(streams)]
 
-    def __iter__(self) -> Iterator[Taken]:
+    def __iter__(self) -> Iterator[tuple[int, Record]]:
+        """Records in order, each with the index of its input."""
         while True:
             for each in self._inputs:
                 if not each.waiting and not each.exhausted:
@@ -130,21 +135,19 @@ class Merge:
                 bound.fill()
             yield from taken
 
-    def _take(self, bound: Key | None) -> list[Taken]:
+    def _take(self, bound: Key | None) -> list[tuple[int, Record]]:
         """What can be taken in order: all below `bound`, beyond which more may still be read."""
-        ready: list[tuple[Key, int, int, Record]] = []
-        for index, each in enumerate(self._inputs):
+        ready: list[Waiting] = []
+        for each in self._inputs:
             waiting = each.waiting
-            count = len(waiting)
-            if bound is not None:
-                count = _first_at(waiting, bound)
-            ready.extend((key, index, n, record) for n, (key, record) in enumerate(waiting[:count]))
+            count = len(waiting) if bound is None else _first_at(waiting, bound)
+            ready += waiting[:count]
             del waiting[:count]
         ready.sort()
-        return [Taken(index, record) for _, index, _, record in ready]
+        return [(index, record) for _, index, _, record in ready]
 
 
-def _first_at(waiting: list[tuple[Key, Record]], bound: Key) -> int:
+def _first_at(waiting: list[Waiting], bound: Key) -> int:
     """The index of the first record whose key is not below `bound`; keys ascend."""
     low, high = 0, len(waiting)
     while low < high:
