@@ -1,0 +1,1 @@
+"""Rates and ratios, measured in one run: `make bench`."""

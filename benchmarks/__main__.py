@@ -1,0 +1,36 @@
+"""`make bench`: every figure, one run."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import core, store
+
+
+def main() -> None:
+    """Run the benchmarks and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave out the five million quotes")
+    quick = parser.parse_args().quick
+    console = Console()
+    console.print(
+        f"Python {platform.python_version()}, {platform.machine()}; rates are of this run, on this machine"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    table.add_column("unit")
+    for part in (store.run, core.run, *(() if quick else (core.memory,))):
+        with console.status(f"{part.__module__}.{part.__name__}"):
+            rows = part()
+        for name, value, unit in rows:
+            table.add_row(name, f"{value:.2f}" if unit == "ratio" else f"{value:,.0f}", unit)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
