@@ -37,7 +37,7 @@ WIDE = Context(
     Emax=999999,
     traps=[InvalidOperation, DivisionByZero, Overflow],
 )
-_LOSSLESS = Context(prec=200, Emin=-999999, Emax=999999, traps=[Inexact, InvalidOperation, Overflow, Clamped])
+_LOSSLESS = Context(prec=200, Emin=-200, Emax=200, traps=[Inexact, InvalidOperation, Overflow, Clamped])
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -58,15 +58,19 @@ def exact() -> Iterator[None]:
 def canonical(value: Decimal) -> Decimal:
     """The same number without exponent, trailing zeros or a negative zero.
 
-    Raises `ValueError` for NaN and infinities: they are not numbers one can book.
+    Raises `ValueError` for NaN and infinities, which are not numbers one can book, and for numbers
+    that take more than 200 digits to write without their exponent.
     """
     if not value:
         return ZERO if value.is_finite() else _refuse(value)
     text = str(value)
     if "E" not in text and ("." not in text or text[-1] != "0"):
         return value if value.is_finite() else _refuse(value)
-    short = _LOSSLESS.normalize(value)
-    return _LOSSLESS.quantize(short, ONE) if short == short.to_integral_value() else short
+    try:
+        short = _LOSSLESS.normalize(value)
+        return _LOSSLESS.quantize(short, ONE) if short == short.to_integral_value() else short
+    except ArithmeticError:
+        raise ValueError(f"{value} takes too many digits to write") from None
 
 
 def _refuse(value: Decimal) -> Decimal:

@@ -6,7 +6,8 @@ is what the rest of Tape constructs, reads and writes. The pydantic model stays 
 declared fields, so a misspelt or mistyped field is an error before anything runs.
 
 Constraints (`Field(gt=0)`, `Literal[...]`) live in the model only: the fast codec takes
-enumerations as text, so that an old reader survives a new member.
+enumerations as text, so that an old reader survives a new member. Whole numbers have 64 bits in
+both.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model, model_validator
 from pydantic import Field as Field
 from typing_extensions import dataclass_transform
 
@@ -41,11 +42,20 @@ else:
     class Value(BaseModel):
         model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+        @model_validator(mode="after")
+        def _whole_numbers_fit(self) -> Value:
+            for name, part in self:
+                parts = part.values() if isinstance(part, dict) else (part,)
+                if any(isinstance(p, int) and not INT_MIN <= p <= INT_MAX for p in parts):
+                    raise ValueError(f"{name} does not fit into 64 bits")
+            return self
+
     class Event(Value):
         pass
 
 
 T = TypeVar("T")
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 EVENTS: dict[str, type[Event]] = {}
 """Every declared event by its wire name."""
@@ -139,8 +149,10 @@ def _struct(model: Any, full: Any, *, tag: str | None, head: list[Any], topic: s
 
 
 def _fast_type(annotation: Any) -> Any:
-    """The annotation without constraints: text for literals, structs for values."""
+    """The annotation without constraints: text for literals, structs for values, 64 bits for int."""
     origin = get_origin(annotation)
+    if annotation is int:
+        return Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
     if origin is Annotated:
         return _fast_type(get_args(annotation)[0])
     if origin is Literal:
