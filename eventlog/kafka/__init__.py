@@ -1,0 +1,1 @@
+"""Apache Kafka as the log: a broker for developers and tests, and the store."""
