@@ -24,8 +24,16 @@ from schemas.upcasters import UPCASTERS
 REASON_MAX = 200
 """Characters of a reason: it becomes part of a decision."""
 
+
+class _Version(msgspec.Struct):
+    """Whether `v` is there: an event's own has a default, for those who construct one."""
+
+    v: int | None = None
+
+
 _ENCODER = msgspec.json.Encoder()
 _HEAD = msgspec.json.Decoder(type=dict[str, Any])
+_VERSION = msgspec.json.Decoder(type=_Version)
 _BROKEN = (ValueError, ArithmeticError, RecursionError)  # all that msgspec raises over bytes it cannot read
 
 
@@ -94,10 +102,11 @@ def _decode_odd(event: Event, value: bytes) -> Event | Unreadable:
     """An event whose bytes do not begin as ours do, or with a number that is none."""
     if not _finite(event):
         return _unreadable("a number is not finite")
-    # `v` has a default in the struct, for those who construct one; on the wire it must be there.
-    return (
-        event if "v" in _HEAD.decode(value) else _unreadable(f"{type(event).__name__} has no schema version")
-    )
+    try:
+        versioned = _VERSION.decode(value).v is not None
+    except _BROKEN as problem:
+        return _unreadable(f"not a JSON object: {problem}")
+    return event if versioned else _unreadable(f"{type(event).__name__} has no schema version")
 
 
 def _decode_other(topic: str, value: bytes, problem: Exception) -> Event | Unreadable:

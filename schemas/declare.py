@@ -122,6 +122,10 @@ def _struct(model: Any, full: Any, *, tag: str | None, head: list[Any], topic: s
         fields.append((name, kind, *default))
         members = set(_flatten(kind))
         if Decimal in members:
+            if not members <= {Decimal, types.NoneType}:
+                raise TypeError(
+                    f"{model.__name__}.{name}: a Decimal stands alone or in a value, not in {kind}"
+                )
             decimals.append(name)
         if any(isinstance(m, type) and issubclass(m, msgspec.Struct) for m in members):
             nested.append(name)
