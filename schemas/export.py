@@ -44,10 +44,7 @@ def json_schema(kind: type[Event]) -> Schema:
     Members that the schema does not name are allowed, since readers ignore them.
     """
     made = kind.model.model_json_schema(schema_generator=_Wire)
-    for member in (
-        "type",
-        "v",
-    ):  # they have a default for those who construct a model; on the wire they must stand
+    for member in ("type", "v"):  # they have a default for those who construct; on the wire they must stand
         del made["properties"][member]["default"]
     made["required"] = ["type", "v", *made.get("required", ())]
     schema: Schema = _sorted({"$schema": DIALECT, "topic": kind.topic, **_open(made), "title": kind.__name__})
@@ -150,11 +147,14 @@ def _read(path: Path) -> Schema | None:
 
 
 class _Wire(GenerateJsonSchema):
-    """Decimals as they are written: strings. Their bounds stand beside, as numbers."""
+    """Decimals as they are written: strings, with their bounds beside as numbers. Integers of 64 bits."""
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> Schema:
         bounds = {keyword: schema[key] for key, keyword in _BOUNDS if schema.get(key) is not None}  # type: ignore[literal-required]
         return {"type": "string", "format": "decimal", "pattern": PLAIN_DECIMAL, **bounds}
+
+    def int_schema(self, schema: core_schema.IntSchema) -> Schema:
+        return {**super().int_schema(schema), "format": "int64"}
 
 
 def _open(part: Any) -> Any:
