@@ -74,7 +74,7 @@ def _compare_members(field: str, old: Schema, new: Schema) -> Iterator[Differenc
             if name in needed_after - needed_before:
                 yield Difference(path, "it was optional and is required", True)
             elif name in needed_before - needed_after:
-                yield Difference(path, "it was required and is optional", False)
+                yield Difference(path, "it was required and is optional", True)
             elif before[name].get("default") != after[name].get("default"):
                 told = f"{before[name].get('default')!r} to {after[name].get('default')!r}"
                 yield Difference(path, f"its default changed from {told}", True)
