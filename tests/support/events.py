@@ -10,7 +10,6 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -35,7 +34,6 @@ ODD_NUMBERS = tuple(
 )
 
 
-@cache
 def events(kind: type[Event]) -> SearchStrategy[Event]:
     """Events of one type."""
     return fields(kind).map(lambda chosen: kind(**chosen))
@@ -43,7 +41,7 @@ def events(kind: type[Event]) -> SearchStrategy[Event]:
 
 def any_event() -> SearchStrategy[Event]:
     """Events of any type."""
-    return st.sampled_from(KINDS).flatmap(lambda kind: events(kind))
+    return st.sampled_from(KINDS).flatmap(events)
 
 
 def fields(kind: type[Any]) -> SearchStrategy[dict[str, Any]]:
