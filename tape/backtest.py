@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from eventlog import EventLog, LogSpec, create_log, fingerprint, heads, last_rows, open_log
-from eventlog.errors import LogError
-from processors.account.account import Account
-from processors.account.books import NET
+from eventlog import EventLog, LogSpec, create_log, heads, last_rows, open_log
+from eventlog.errors import LogError, WriterBusy
 from processors.hosts.inprocess import InProcessHost, Progress, core_partition
 from processors.pipeline import Pipeline
-from producers.importer import Imported, import_events
+from producers.importer import import_events
 from producers.marketdata.lean import LeanReader
 from producers.operator import command_record
 from producers.sessions import Session, sessions
 from schemas import (
-    TOPICS,
     CoreSettings,
+    Event,
     Limits,
     OpenAccount,
     StrategySetting,
-    decode,
     encode,
     evolve,
     log_prefix,
-    plain,
-    quotient,
 )
+from tape.progress import Report, Stage
+from tape.settings import changes
 from tape.strategies import load_strategy
+from tape.summary import summarize
 from tape.wiring import build, configure, identity
 
 ACCOUNT = "backtest"
 NANOS = {"minute": 60_000_000_000, "second": 1_000_000_000}
 LOG_NAME = "log.sqlite"
+LOOK_EVERY = 5000
+"""Events of an import between two looks at whether to stop."""
+HEAD_EVERY_S = 1.0
+"""At least so long between two writings of LOG.head while a run goes on."""
 
 
 class BacktestError(Exception):
@@ -73,19 +76,7 @@ class Wanted:
     allow_missing: bool
     out: Path | None
     resume: bool
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Progress of a run: which part, how much of how much."""
-
-    name: str
-    done: int
-    total: int | None
-    now: int = 0
-
-
-Report = Callable[[Stage], None]
+    take_over: bool
 
 
 @dataclass
@@ -98,12 +89,14 @@ class Plan:
     opening: OpenAccount
     log_id: str
     days: list[Session]
+    events: int
+    """How many there are in the data."""
 
 
-def plan(wanted: Wanted) -> Plan:
+def plan(wanted: Wanted, report: Report, stop: Callable[[], bool]) -> Plan:
     """Check everything that can be checked before anything is written.
 
-    Raises `DataError`, `LoadError`, `ValueError` and `BacktestError`, which name what is wrong.
+    Raises `DataError`, `LoadError` and `BacktestError`, which name what is wrong, and `Stopped`.
     """
     loaded = load_strategy(wanted.strategy, wanted.params)
     name = wanted.strategy.rpartition(":")[2] or wanted.strategy
@@ -132,14 +125,22 @@ def plan(wanted: Wanted) -> Plan:
         hours=wanted.hours,
         allow_missing=wanted.allow_missing,
     )
-    reader.check()
+
+    def progress(done: int, total: int) -> None:
+        report(Stage("check", done, total))
+        if stop():
+            raise Stopped("stopped while checking the data; nothing was written")
+
+    events = reader.check(progress)
     days = sessions(wanted.first, wanted.last)
     opening = _opening(wanted, days[0])
     log_id = identity(settings, reader.source.encode(), encode(opening))
     settings = evolve(settings, log_prefix=log_prefix(log_id))
-    made = Plan(wanted, reader, settings, opening, log_id, days)
-    build(configure(settings, log=log_id, time="data", partition=0))
-    return made
+    try:
+        build(configure(settings, log=log_id, time="data", partition=0))
+    except (ValueError, TypeError) as problem:
+        raise BacktestError(str(problem)) from problem
+    return Plan(wanted, reader, settings, opening, log_id, days, events)
 
 
 def _kind(strategy: str) -> str:
@@ -181,153 +182,101 @@ def log_url(made: Plan) -> str:
 
 
 def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
-    """Run a planned backtest and sum it up. Raises `Stopped` after the batch in which `stop` says so."""
+    """Run a planned backtest and sum it up. Raises `Stopped` after the batch in which `stop` says so.
+
+    One process at a time: raises `BacktestError` while another holds the log.
+    """
     started = time.perf_counter()
     url = log_url(made)
     file = Path(url.removeprefix("sqlite:"))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    spec = LogSpec(id=made.log_id, time="data")
-    log = open_log(url, expect=spec) if file.exists() else create_log(url, spec)
-    with log:
+    with _open(made, url, file) as log:
         try:
-            _bring_in_facts(made, log, report, stop)
-            pipeline = _decide(made, log, report, stop)
-        finally:
-            write_heads(log, file)
-        summary = summarize(made, log, pipeline)
-    summary["seconds"] = round(time.perf_counter() - started, 3)
-    return summary
+            holder = log.writer("backtest", take_over=made.wanted.take_over)
+        except WriterBusy as busy:
+            raise BacktestError(f"{busy} (--take-over)") from busy
+        with holder:
+            try:
+                _bring_in_facts(made, log, report, stop)
+                pipeline = _decide(made, log, file, report, stop)
+            finally:
+                write_heads(log, file)
+        account = pipeline.accounts.desk.accounts[ACCOUNT]
+        summary = summarize(account, made.wanted.limits, log)
+    return {**summary, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _open(made: Plan, url: str, file: Path) -> EventLog:
+    """The log of the run: a new one, or the one to go on with. Raises `BacktestError`."""
+    if not file.exists():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise BacktestError(
+                f"{file.parent} cannot be made: {problem.strerror}; name another --out"
+            ) from problem
+        return create_log(url, LogSpec(id=made.log_id, time="data"))
+    log = open_log(url)
+    if log.id == made.log_id:
+        return log
+    with log:
+        other = changes(log, core_partition(log, ACCOUNT), made.settings, made.opening)
+    raise BacktestError(
+        f"{file} was begun with other settings or data ({other}); repeat what it was begun with, "
+        "or name another --out"
+    )
 
 
 def _bring_in_facts(made: Plan, log: EventLog, report: Report, stop: Callable[[], bool]) -> None:
     topic, partition = "operator.commands", core_partition(log, ACCOUNT)
 
-    def progress(counts: Imported) -> None:
-        report(Stage("import", counts.total, None))
-        if stop():
-            raise Stopped(f"{log.url}: stopped while importing")
+    def watched() -> Iterator[Event]:
+        for done, event in enumerate(made.reader.events()):
+            if done % LOOK_EVERY == 0:
+                report(Stage("import", done, made.events))
+                if stop():
+                    raise Stopped(f"{log.url}: stopped while importing; go on with --resume")
+            yield event
+        report(Stage("import", made.events, made.events))
 
-    with log.writer("import", take_over=made.wanted.resume) as writer:
+    with log.writer("import", take_over=made.wanted.take_over) as writer:
         first, end = log.bounds(topic, partition)
         if first == end:
             writer.append([command_record(made.opening, log)])
-        import_events(
-            made.reader.events(),
-            log,
-            writer,
-            source=made.reader.source,
-            done=last_rows(log, made.reader.source),
-            progress=progress,
-        )
+        done = last_rows(log, made.reader.source)
+        import_events(watched(), log, writer, source=made.reader.source, done=done)
 
 
-def _decide(made: Plan, log: EventLog, report: Report, stop: Callable[[], bool]) -> Pipeline:
+def _decide(made: Plan, log: EventLog, file: Path, report: Report, stop: Callable[[], bool]) -> Pipeline:
+    closes = [session.close for session in made.days]
+    closed, written, asked = 0, time.monotonic(), False
+
     def progress(p: Progress) -> None:
+        nonlocal closed, written
         report(Stage("run", p.taken, p.total, p.now))
-
-    partition = core_partition(log, ACCOUNT)
-    configured = configure(made.settings, log=log.id, time=log.time, partition=partition)
-    host = InProcessHost(log, partition, configured, build, take_over=made.wanted.resume)
-    asked = False
+        now_closed = bisect_right(closes, p.now)
+        if now_closed > closed and time.monotonic() - written >= HEAD_EVERY_S:
+            write_heads(log, file)
+            closed, written = now_closed, time.monotonic()
 
     def stopping() -> bool:
         nonlocal asked
         asked = asked or stop()
         return asked
 
+    partition = core_partition(log, ACCOUNT)
+    configured = configure(made.settings, log=log.id, time=log.time, partition=partition)
+    host = InProcessHost(log, partition, configured, build, take_over=made.wanted.take_over)
     ran = host.run(progress, stopping)
     if asked:
-        raise Stopped(f"{log.url}: stopped while running")
+        raise Stopped(f"{log.url}: stopped after a batch; go on with --resume")
     return ran.pipeline
 
 
 def write_heads(log: EventLog, file: Path) -> None:
     """Write LOG.head beside the log: what a copy kept elsewhere tells a truncated tail by."""
-    try:
-        text = json.dumps(heads(log), indent=1, sort_keys=True)
-    except LogError:
-        return
     temporary = file.with_name(f"{file.name}.head.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file.with_name(f"{file.name}.head"))
-
-
-def summarize(made: Plan, log: EventLog, pipeline: Pipeline) -> dict[str, Any]:
-    """The run in figures; money as text, exact."""
-    account = pipeline.accounts.desk.accounts[ACCOUNT]
-    counts = _count(log)
-    return {
-        "end_equity": _money(account.equity),
-        "cash": _money(account.cash),
-        "realized": _money(account.realized),
-        "unrealized": _money(account.unrealized),
-        "fees": _money(account.fees),
-        "income": _money(account.income),
-        "receivables": _money(account.receivables),
-        "start_cash": _money(account.starting),
-        "return": _money(_gain(account)),
-        "orders": counts["OrderRequested"],
-        "denied": counts["OrderDenied"],
-        "fills": counts["Fill"],
-        "breaches": counts["LimitBreached"],
-        "breaker": account.state,
-        "reasons": list(account.breaker.reasons),
-        "unpriced": list(account.unpriced),
-        "positions": _positions(account),
-        "limits": made.wanted.limits,
-        "events": counts["events"],
-        "log": log.url,
-        "log_id": log.id,
-        "fingerprint": fingerprint(log),
-    }
-
-
-def _gain(account: Account) -> Decimal | None:
-    equity = account.equity
-    return None if equity is None or not account.starting else quotient(equity, account.starting) - 1
-
-
-def _money(value: Decimal | None) -> str | None:
-    return None if value is None else plain(value)
-
-
-def _positions(account: Account) -> list[dict[str, Any]]:
-    rows = []
-    for symbol, holding in sorted(account.holdings.items()):
-        book = holding.ledger.books[NET]
-        rows.append(
-            {
-                "symbol": symbol,
-                "quantity": plain(book.quantity),
-                "average": _money(book.average),
-                "mark": _money(holding.mark),
-                "tier": holding.tier,
-                "realized": plain(book.realized),
-                "unrealized": _money(holding.value - book.cost if holding.mark is not None else None)
-                if book.quantity
-                else "0",
-                "fees": plain(book.fees),
-                "income": plain(book.income),
-            }
-        )
-    return rows
-
-
-def _count(log: EventLog) -> dict[str, int]:
-    """How many events of the kinds that a summary names, and how many records in all."""
-    counts = dict.fromkeys(("OrderRequested", "OrderDenied", "Fill", "LimitBreached"), 0)
-    counts["events"] = 0
-    for topic in TOPICS:
-        for partition in range(log.partitions(topic)):
-            first, end = log.bounds(topic, partition)
-            counts["events"] += end - first
-            if topic not in ("orders", "fills", "risk.breaches"):
-                continue
-            position = first
-            while records := log.read(topic, partition, gte=position):
-                for record in records:
-                    name = type(decode(topic, record.value)).__name__
-                    if name in counts:
-                        counts[name] += 1
-                position = records[-1].offset + 1
-    return counts
+    try:
+        temporary.write_text(json.dumps(heads(log), indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(file.with_name(f"{file.name}.head"))
+    except (LogError, OSError):
+        pass  # a full disk, say: the run has said so, and an old head shows a truncated tail too

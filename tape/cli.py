@@ -1,41 +1,45 @@
 """The command line: `tape backtest`, `tape verify`, `tape schemas`.
 
 Text for people goes to standard output, progress and errors to standard error; `--json` prints one
-object for programs. Exit codes: 0 done (verify: the log holds), 1 the run failed or the log differs,
-2 wrong input (verify: it could not be derived again), 130 stopped by Ctrl-C.
+object for programs, also where something is wrong. Exit codes: 0 done (verify: the log holds), 1 the
+run failed or the log differs, 2 wrong input (verify: it could not be derived again), 130 stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import signal
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from tape.help import BacktestCommand
 
 if TYPE_CHECKING:
-    from tape.backtest import Stage, Wanted
+    from tape.backtest import Wanted
 
 app = typer.Typer(
     name="tape",
     help="Event-sourced trading: backtest, verify, and ask why.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
 )
-schemas_app = typer.Typer(help="The JSON Schemas of every event.", no_args_is_help=True)
+schemas_app = typer.Typer(help="The JSON Schemas of every event.")
 app.add_typer(schemas_app, name="schemas")
 
 FAILED, WRONG, STOPPED = 1, 2, 130
+DAY_MS = 86_400_000
+
+DATA, STRATEGY, ACCOUNT, EXCHANGE, LOG = "Market data", "Strategy", "Account", "Exchange", "Log and output"
+"""The sections of `tape backtest --help`."""
 
 
 class Resolution(StrEnum):
@@ -65,52 +69,113 @@ class AccountKind(StrEnum):
 
 
 def main() -> None:
-    """Entry point of the `tape` command."""
-    app()
+    """Entry point of the `tape` command: what goes wrong is said in a sentence, a defect with its trace."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read our output has had enough of it
+        code = FAILED
+    except (Exception, KeyboardInterrupt) as problem:
+        code = _exit_code(problem)
+        if code is None:
+            raise
+        _tell(problem, code)
+    sys.exit(code)
 
 
-class Interrupt:
-    """Ctrl-C asks once to stop after the current batch; a second one ends the process."""
+def _exit_code(problem: BaseException) -> int | None:
+    """The exit code of what is expected to go wrong; None for a defect of Tape."""
+    if isinstance(problem, KeyboardInterrupt | typer.Abort):
+        return STOPPED
+    if isinstance(problem, typer.TyperException):
+        return WRONG
+    from eventlog.errors import LogError, LogExists, LogMismatch, LogNotFound
+    from processors.hosts.recovery import ConfigurationChanged
+    from processors.strategies.processor import StrategyError
+    from processors.strategies.state import StateError
+    from producers.marketdata.errors import DataError
+    from tape.backtest import BacktestError, Stopped
+    from tape.limits import LimitsError
+    from tape.strategies import LoadError
+    from tape.verifying import VerifyError
 
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    @contextmanager
-    def listening(self) -> Iterator[Interrupt]:
-        """Catch SIGINT and SIGTERM while the block runs."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            self.asked = True
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            print("\nstopping after this batch (Ctrl-C again to end at once)", file=sys.stderr)
-
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _fail(problem: BaseException | str, code: int, as_json: bool) -> typer.Exit:
-    """Say what went wrong: a sentence for people, an object for programs."""
-    if as_json:
-        kind = type(problem).__name__ if isinstance(problem, BaseException) else "Error"
-        typer.echo(json.dumps({"error": str(problem), "kind": kind}))
-    typer.echo(f"tape: {problem}", err=True)
-    return typer.Exit(code)
+    if isinstance(problem, Stopped):
+        return STOPPED
+    wrong = (BacktestError, LimitsError, LoadError, DataError, VerifyError)
+    if isinstance(problem, (*wrong, LogExists, LogMismatch, LogNotFound, ConfigurationChanged)):
+        return WRONG
+    failures = (LogError, StrategyError, StateError, StrategyExit, OSError)
+    return FAILED if isinstance(problem, failures) else None
 
 
-def _decimal(name: str, text: str, at_least: str | None = None) -> Decimal:
+def _tell(problem: BaseException, code: int) -> None:
+    """Say what went wrong: a sentence on standard error, and with `--json` an object."""
+    kind, text = type(problem).__name__, str(problem)
+    if isinstance(problem, typer.TyperException):
+        kind, text = "Usage", problem.format_message().replace("Value error, ", "")
+        if context := getattr(problem, "ctx", None):
+            text = f"{text.rstrip('.')}; see {context.command_path} --help"
+    elif isinstance(problem, OSError) and problem.filename is not None:
+        text = f"{problem.filename}: {problem.strerror}"
+    elif isinstance(problem, KeyboardInterrupt | typer.Abort):
+        text = "stopped"
+    if "--json" in sys.argv:
+        print(json.dumps({"error": text, "kind": kind, "exit": code}))
+    print(f"tape: {text}", file=sys.stderr)
+
+
+class StrategyExit(Exception):
+    """A strategy has called exit()."""
+
+
+@contextlib.contextmanager
+def _users_code() -> Iterator[None]:
+    """Where strategies run: what they print goes to standard error, and they cannot end the process."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as problem:
+        raise StrategyExit(
+            f"a strategy called exit({problem.code}); let it raise an exception instead"
+        ) from problem
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"tape {version('tape')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tape(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Event-sourced trading: backtest, verify, and ask why."""
+
+
+def _wrong(name: str, problem: str) -> typer.BadParameter:
+    return typer.BadParameter(problem, param_hint=f"--{name}")
+
+
+def _decimal(name: str, text: str, least: str, below: str | None = None) -> Decimal:
+    from tape.limits import DIGITS_MAX, fits
+
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise typer.BadParameter(f"{text!r} is not a number", param_hint=f"--{name}") from None
-    if not value.is_finite() or (at_least is not None and value < Decimal(at_least)):
-        raise typer.BadParameter(f"{text} is not at least {at_least}", param_hint=f"--{name}")
+        raise _wrong(name, f"'{text}' is not a number") from None
+    if not value.is_finite() or value < Decimal(least) or (below is not None and value >= Decimal(below)):
+        bound = f"at least {least}" + (f" and below {below}" if below is not None else "")
+        raise _wrong(name, f"{text} is not {bound}")
+    if not fits(value):
+        raise _wrong(
+            name, f"{text} has more than {DIGITS_MAX[0]} digits before or {DIGITS_MAX[1]} after the point"
+        )
     return value
 
 
@@ -118,7 +183,7 @@ def _date(name: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date like 2013-10-07", param_hint=f"--{name}") from None
+        raise _wrong(name, f"'{text}' is not a date like 2013-10-07") from None
 
 
 def _params(pairs: list[str]) -> dict[str, str]:
@@ -126,110 +191,213 @@ def _params(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--param")
+            raise _wrong("param", f"'{pair}' is not of the form name=value")
+        if key in found:
+            raise _wrong("param", f"'{key}' is given twice")
         found[key] = value
     return found
 
 
-@app.command()
+def _fee(text: str) -> str:
+    from processors.fees import fee_model
+
+    try:
+        fee_model(text)
+    except ValueError as problem:
+        raise _wrong("fee", str(problem)) from None
+    for number in text.split(":")[1:]:
+        _decimal("fee", number, "0")
+    return text
+
+
+@app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")
 def backtest(
-    data: Annotated[Path, typer.Option(help="Folder in LEAN's layout: it holds equity/usa.")],
-    symbols: Annotated[str, typer.Option(help="Symbols, separated by commas: SPY,IBM.")],
-    from_: Annotated[str, typer.Option("--from", help="First day, inclusive: 2013-10-07.")],
-    to: Annotated[str, typer.Option("--to", help="Last day, inclusive.")],
-    resolution: Annotated[Resolution, typer.Option(help="Which files to read.")] = Resolution.minute,
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", rich_help_panel=DATA, help="Folder in LEAN's layout: it holds equity/usa."
+        ),
+    ],
+    symbols: Annotated[
+        str, typer.Option(metavar="A,B", rich_help_panel=DATA, help="Symbols, separated by commas: SPY,IBM.")
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="DATE", rich_help_panel=DATA, help="First day, as 2013-10-07.")
+    ],
+    to: Annotated[str, typer.Option(metavar="DATE", rich_help_panel=DATA, help="Last day, inclusive.")],
+    resolution: Annotated[
+        Resolution, typer.Option(rich_help_panel=DATA, help="Which files to read.")
+    ] = Resolution.minute,
+    adjusted: Annotated[
+        bool,
+        typer.Option(
+            "--adjusted",
+            rich_help_panel=DATA,
+            help="Adjust prices for splits and dividends by the factor files; else these are events.",
+        ),
+    ] = False,
+    hours: Annotated[
+        Hours, typer.Option(rich_help_panel=DATA, help="The regular session, or 04:00-20:00 New York.")
+    ] = Hours.regular,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", rich_help_panel=DATA, help="Go on where a symbol has no file for a session."
+        ),
+    ] = False,
     strategy: Annotated[
-        str, typer.Option(help="buy-and-hold, sma-cross, or your own: path/to/file.py:Class.")
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=STRATEGY, help="One of those below, or FILE.py:Class."),
     ] = "buy-and-hold",
     param: Annotated[
-        list[str], typer.Option(help="A parameter of the strategy, name=value; may be repeated.")
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            rich_help_panel=STRATEGY,
+            help="A parameter of the strategy; may be repeated.",
+        ),
     ] = [],  # noqa: B006  # typer copies it
-    cash: Annotated[str, typer.Option(help="Starting cash in dollars.")] = "100000",
-    fee: Annotated[str, typer.Option(help="none, bps:X, per-share:X:MIN, or alpaca.")] = "none",
-    slippage: Annotated[str, typer.Option(help="Basis points lost by who takes.")] = "0",
+    buffer: Annotated[
+        str,
+        typer.Option(metavar="X", rich_help_panel=STRATEGY, help="Share of equity that sizing leaves alone."),
+    ] = "0.0025",
+    cash: Annotated[
+        str, typer.Option(metavar="DOLLARS", rich_help_panel=ACCOUNT, help="Starting cash.")
+    ] = "100000",
+    account: Annotated[
+        AccountKind,
+        typer.Option(rich_help_panel=ACCOUNT, help="A cash account neither borrows nor sells short."),
+    ] = AccountKind.margin,
+    multiplier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X",
+            rich_help_panel=ACCOUNT,
+            help="Gross exposure allowed, in multiples of equity.  [default: 2; of a cash account 1]",
+        ),
+    ] = None,
+    shorting: Annotated[
+        bool | None,
+        typer.Option(
+            "--shorting/--no-shorting",
+            rich_help_panel=ACCOUNT,
+            help="Whether it may sell short.  [default: a margin account may]",
+        ),
+    ] = None,
+    fractions: Annotated[
+        bool,
+        typer.Option("--fractions", rich_help_panel=ACCOUNT, help="Allow fractions of a share (millionths)."),
+    ] = False,
+    mark: Annotated[
+        MarkRule,
+        typer.Option(
+            rich_help_panel=ACCOUNT,
+            help="Value longs at the bid and shorts at the ask, or all at mid, or at the last trade.",
+        ),
+    ] = MarkRule.side,
+    limits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=ACCOUNT,
+            help='Risk limits in TOML, as day_loss = 0.03; "none" lifts a default one. In force without a '
+            "file: the multiplier; halt for the day at a loss of 5 %, only reduce from 4 % on.",
+        ),
+    ] = None,
+    fee: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            rich_help_panel=EXCHANGE,
+            help="none, bps:X of the notional, per-share:X:MIN dollars, or alpaca (regulatory fees).",
+        ),
+    ] = "none",
+    slippage: Annotated[
+        str, typer.Option(metavar="BPS", rich_help_panel=EXCHANGE, help="Basis points lost by who takes.")
+    ] = "0",
     latency_ms: Annotated[
         int,
         typer.Option(
             min=0,
-            help="From decision to exchange, in market time. 0: on the very quote that caused the signal.",
+            max=DAY_MS,
+            metavar="MS",
+            rich_help_panel=EXCHANGE,
+            help="From decision to exchange, in market time. 0: fills on the quote that caused the signal.",
         ),
     ] = 0,
-    buffer: Annotated[str, typer.Option(help="Share of equity that sizing leaves alone.")] = "0.0025",
-    mark: Annotated[
-        MarkRule,
-        typer.Option(help="Value longs at the bid and shorts at the ask, at mid, or at the last trade."),
-    ] = MarkRule.side,
-    adjusted: Annotated[
-        bool, typer.Option("--adjusted", help="Prices adjusted for splits and dividends by the factor files.")
-    ] = False,
-    hours: Annotated[Hours, typer.Option(help="Regular session, or 04:00-20:00 New York.")] = Hours.regular,
     size: Annotated[
-        SizeRule, typer.Option(help="Fill in full, or no more than what is displayed.")
+        SizeRule,
+        typer.Option(rich_help_panel=EXCHANGE, help="Fill in full, or no more than what is displayed."),
     ] = SizeRule.full,
-    limits: Annotated[Path | None, typer.Option(help="TOML file with risk limits.")] = None,
-    account: Annotated[AccountKind, typer.Option(help="Cash or margin account.")] = AccountKind.margin,
-    multiplier: Annotated[str, typer.Option(help="Gross exposure allowed, in multiples of equity.")] = "2",
-    shorting: Annotated[bool, typer.Option(help="Whether the account may sell short.")] = True,
-    fractions: Annotated[
-        bool, typer.Option("--fractions", help="Allow fractions of a share (millionths).")
-    ] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on where a symbol has no file for a session.")
-    ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the log. Default: a new one under runs/.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=LOG, help="Folder for the log.  [default: a new one under runs/]"
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+        bool,
+        typer.Option("--resume", rich_help_panel=LOG, help="Go on with a run that was stopped or killed."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            rich_help_panel=LOG,
+            help="Go on even where another process, or machine, holds the log; it then fails.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=LOG, help="Print one JSON object; money as text, exact.")
+    ] = False,
 ) -> None:
     """Replay market data through a strategy, an account and a simulated exchange, into a durable log.
 
-    Example: tape backtest --data data/sample --symbols SPY --from 2013-10-07 --to 2013-10-09
-    --strategy sma-cross --param fast=10 --param slow=30 --fee per-share:0.005:1
+    \b
+    tape backtest --data data/sample --symbols SPY --from 2013-10-07 --to 2013-10-09 \\
+        --strategy sma-cross --param fast=10 --param slow=30 --fee per-share:0.005:1
 
-    What is decided stands in the log with its causes; `tape verify LOG` derives all of it again.
+    Each decision stands in the log with its cause; `tape verify LOG` derives all of them again.
     """
-    from tape.backtest import Wanted, plan, run
+    from tape.backtest import plan, run
+    from tape.progress import Interrupt, progress
 
-    wanted = _wanted(Wanted, locals())
-    errors, failures = _expected_errors()
+    wanted = _wanted(locals())
     interrupt = Interrupt()
-    try:
-        with interrupt.listening(), _progress() as report:
-            made = plan(wanted)
-            summary = run(made, report, interrupt)
-    except errors as problem:
-        raise _fail(problem, WRONG, as_json) from None
-    except failures as problem:
-        raise _stopped(problem, as_json) from None
-    _print_summary(summary, made.wanted.multiplier, as_json)
+    with _users_code(), interrupt.listening(), progress() as report:
+        summary = run(plan(wanted, report, interrupt), report, interrupt)
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        from tape.show import show_backtest
+
+        show_backtest(summary)
 
 
-def _wanted(make: type[Wanted], given: dict[str, Any]) -> Wanted:
-    """The options as what the run takes. Raises `typer.BadParameter`."""
+def _wanted(given: dict[str, Any]) -> Wanted:
+    """The options as what the run takes. Raises `typer.BadParameter`, `LimitsError`."""
     from schemas import CoreSettings
-    from tape.limits import BACKTEST, LimitsError, read_limits
+    from tape.backtest import Wanted
+    from tape.limits import BACKTEST, read_limits
 
     names = tuple(s.strip().upper() for s in given["symbols"].split(",") if s.strip())
     if not names or len(set(names)) != len(names):
-        raise typer.BadParameter("name each symbol once, separated by commas", param_hint="--symbols")
-    try:
-        limits = read_limits(given["limits"], BACKTEST)
-        settings = CoreSettings(
-            log_prefix="",
-            simulated=True,
-            mark=given["mark"].value,
-            buffer=_decimal("buffer", given["buffer"], "0"),
-            fee=_fee(given["fee"]),
-            slippage_bps=_decimal("slippage", given["slippage"], "0"),
-            latency=given["latency_ms"] * 1_000_000,
-            size=given["size"].value,
-        )
-    except LimitsError as problem:
-        raise _fail(problem, WRONG, given["as_json"]) from None
-    return make(
+        raise _wrong("symbols", f"'{given['symbols']}' should name each symbol once, as in SPY,IBM")
+    is_margin = given["account"] is AccountKind.margin
+    if given["shorting"] and not is_margin:
+        raise _wrong("shorting", "a cash account cannot sell short; use --account margin")
+    multiplier = given["multiplier"] or ("2" if is_margin else "1")
+    settings = CoreSettings(
+        log_prefix="",
+        simulated=True,
+        mark=given["mark"].value,
+        buffer=_decimal("buffer", given["buffer"], "0", below="1"),
+        fee=_fee(given["fee"]),
+        slippage_bps=_decimal("slippage", given["slippage"], "0", below="10000"),
+        latency=given["latency_ms"] * 1_000_000,
+        size=given["size"].value,
+    )
+    return Wanted(
         data=given["data"],
         symbols=names,
         first=_date("from", given["from_"]),
@@ -239,152 +407,90 @@ def _wanted(make: type[Wanted], given: dict[str, Any]) -> Wanted:
         params=_params(given["param"]),
         cash=_decimal("cash", given["cash"], "0.01"),
         settings=settings,
-        limits=limits,
+        limits=read_limits(given["limits"], BACKTEST),
         kind=given["account"].value,
-        multiplier=_decimal("multiplier", given["multiplier"], "0.01"),
-        shorting=given["shorting"],
+        multiplier=_decimal("multiplier", multiplier, "0.01"),
+        shorting=is_margin if given["shorting"] is None else given["shorting"],
         fractions=given["fractions"],
         adjusted=given["adjusted"],
         hours=given["hours"].value,
         allow_missing=given["allow_missing"],
         out=given["out"],
         resume=given["resume"],
+        take_over=given["take_over"],
     )
 
 
-def _fee(text: str) -> str:
-    from processors.fees import fee_model
-
-    try:
-        fee_model(text)
-    except ValueError as problem:
-        raise typer.BadParameter(str(problem), param_hint="--fee") from None
-    return text
-
-
-def _expected_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """What is wrong input, and what stops a run: both are said in a sentence, without a traceback."""
-    from eventlog.errors import LogError
-
-    from processors.strategies.processor import StrategyError
-    from producers.marketdata.errors import DataError
-    from tape.backtest import BacktestError, Stopped
-    from tape.strategies import LoadError
-
-    return (DataError, LoadError, BacktestError, ValueError, TypeError), (
-        LogError,
-        StrategyError,
-        Stopped,
-        OSError,
-    )
-
-
-def _stopped(problem: Exception, as_json: bool) -> typer.Exit:
-    from tape.backtest import Stopped
-
-    if isinstance(problem, Stopped):
-        return _fail(f"{problem}; go on with --resume", STOPPED, as_json)
-    return _fail(problem, FAILED, as_json)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Stage], None]]:
-    """Bars on standard error where that is a terminal; else nothing."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, TextColumn("{task.fields[now]}"), console=console, disable=not console.is_terminal
-    ) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: Stage) -> None:
-            if stage.name not in tasks:
-                tasks[stage.name] = bars.add_task(stage.name, total=stage.total, now="")
-            now = _new_york(stage.now) if stage.now else ""
-            bars.update(tasks[stage.name], completed=stage.done, total=stage.total, now=now)
-
-        yield report
-
-
-def _new_york(ts: int) -> str:
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
-    return datetime.fromtimestamp(ts // 1_000_000_000, ZoneInfo("America/New_York")).isoformat(" ", "minutes")
-
-
-def _print_summary(summary: dict[str, Any], multiplier: Decimal, as_json: bool) -> None:
-    from tape.limits import in_force
-
-    summary["limits"] = in_force(summary["limits"], multiplier)
-    if as_json:
-        typer.echo(json.dumps(summary, indent=2))
-        return
-    from tape.show import show_backtest
-
-    show_backtest(Console(), summary)
-
-
-@app.command()
+@app.command(short_help="Check a log, and derive its decisions again.")
 def verify(
     log: Annotated[
         str, typer.Argument(help="The log: sqlite:PATH, as `tape backtest` prints it, or a path.")
     ],
     head: Annotated[
-        Path | None, typer.Option(help="A LOG.head file kept elsewhere: it shows a truncated tail.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A log.sqlite.head kept elsewhere: it shows a truncated tail."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check the seals of a log, and derive every decision again from its facts.
 
-    Exit 0: it holds. 1: it does not; the first place that differs is named, with both versions.
-    2: it could not be derived again (other code, or not a log).
+    \b
+    Exit codes:
+      0  the log holds
+      1  it differs: the first place is named, for a decision with both versions
+      2  it could not be derived again (other code than it was made by), or it is no log
     """
-    from eventlog.errors import LogError
-
+    from tape.progress import progress
     from tape.verifying import verify_log
 
-    try:
-        with _progress() as report:
-            result = verify_log(log, head, report)
-    except (LogError, OSError, ValueError) as problem:
-        raise _fail(problem, WRONG, as_json) from None
+    with _users_code(), progress() as report:
+        result = verify_log(log, head, report)
     if as_json:
-        typer.echo(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2))
     else:
         from tape.show import show_verify
 
-        show_verify(Console(), result)
+        show_verify(result)
     raise typer.Exit(result["exit"])
 
 
 @schemas_app.command("export")
 def export_schemas(
-    folder: Annotated[Path, typer.Argument(help="Where NAME.vN.json files go.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Default: where Tape keeps those it comes with.")
+    ] = None,
 ) -> None:
-    """Write the JSON Schema of every event's current version."""
-    from schemas.export import export
+    """Write the JSON Schema of every event's current version, as NAME.vN.json."""
+    from schemas.export import VERSIONS_FOLDER, IncompatibleError, export
 
-    written = export(folder)
-    typer.echo(
-        f"{len(written)} schemas in {folder}" if written is not None else f"schemas written to {folder}"
-    )
+    folder = folder or VERSIONS_FOLDER
+    try:
+        written = export(folder)
+    except IncompatibleError as problem:
+        print(problem, file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+    print(f"{len(written)} schemas in {folder}")
 
 
 @schemas_app.command("check")
 def check_schemas(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Schemas written before. Default: those of Tape.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Default: those that Tape comes with.")] = None,
 ) -> None:
-    """Refuse what old records or old readers would not survive. Exit 1 where there is any."""
+    """Refuse what records or readers of the schemas in FOLDER would not survive.
+
+    \b
+    Exit codes:
+      0  compatible
+      1  not: each problem is named with its remedy
+    """
     from schemas.export import VERSIONS_FOLDER, check
 
-    problems = check(folder or VERSIONS_FOLDER)
+    folder = folder or VERSIONS_FOLDER
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is not a folder of schemas", param_hint="FOLDER")
+    problems = check(folder)
     for problem in problems:
-        typer.echo(problem, err=True)
+        print(problem, file=sys.stderr)
     if problems:
         raise typer.Exit(FAILED)
-    typer.echo("every schema is compatible with what was written before")
+    print(f"every schema is compatible with those in {folder}")

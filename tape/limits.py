@@ -5,49 +5,92 @@ from __future__ import annotations
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from schemas import Limits, validate
+from schemas import Limits, plain, validate
+
+NONE = "none"
+"""What a limits file says to be rid of a limit that is there by default."""
+
+BACKTEST: dict[str, Any] = {"rearm_next_session": True}
+"""No limit but gross <= multiplier x equity and the day-loss breaker, re-armed next session."""
+
+DIGITS_MAX = 15, 18
+"""Digits before and after the point of a number that a user gives."""
 
 
 class LimitsError(Exception):
     """A limits file that cannot be used; the message names file, key and remedy."""
 
 
-BACKTEST: dict[str, Any] = {"rearm_next_session": True}
-"""No limit but gross <= multiplier x equity and the day-loss breaker, re-armed next session."""
-
-
 def read_limits(file: Path | None, defaults: dict[str, Any]) -> Limits:
     """The limits of `file` over `defaults`. Raises `LimitsError`."""
-    given: dict[str, Any] = {}
-    if file is not None:
-        try:
-            given = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
-        except OSError as problem:
-            raise LimitsError(f"limits file {file} cannot be read: {problem.strerror}") from problem
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-            raise LimitsError(f"limits file {file} is not TOML: {problem}") from problem
-    known = sorted(Limits.model.model_fields)
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise LimitsError(f"limits file {file}: unknown key '{unknown[0]}'; the keys are {', '.join(known)}")
+    given = {} if file is None else _read(file)
+    fields = Limits.model.model_fields
+    for name, value in given.items():
+        if name not in fields:
+            known = ", ".join(sorted(fields))
+            raise LimitsError(f"limits file {file}: there is no limit '{name}'; the limits are: {known}")
+        if value == NONE and type(None) in get_args(fields[name].annotation):
+            given[name] = None
+        elif isinstance(value, bool) != (fields[name].annotation is bool):
+            wanted = "true or false" if fields[name].annotation is bool else "not true or false"
+            raise LimitsError(f"limits file {file}: {name} is {_said(value)}; it must be {wanted}")
+        elif isinstance(value, Decimal) and not fits(value):
+            raise LimitsError(f"limits file {file}: {name} is {value}; it has too many digits")
+    if isinstance(given.get("restricted"), list):
+        given["restricted"] = [s.upper() if isinstance(s, str) else s for s in given["restricted"]]
     try:
         return validate(Limits, {**defaults, **given})
     except ValidationError as problem:
         first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LimitsError(f"limits file {file}: {key} = {first['input']}: {first['msg']}") from problem
+        key = str(first["loc"][0])
+        raise LimitsError(
+            f"limits file {file}: {key} is {_said(given[key])}; {_remedy(first['msg'])}"
+        ) from problem
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as problem:
+        raise LimitsError(f"limits file {file} cannot be read: {problem.strerror}") from problem
+    except (ValueError, ArithmeticError) as problem:
+        raise LimitsError(
+            f"limits file {file} is not TOML: {problem}; write lines like: day_loss = 0.05"
+        ) from problem
+
+
+def fits(value: Decimal) -> bool:
+    """Whether a number has no more digits than the log can hold and the account can reckon with."""
+    before, after = DIGITS_MAX
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and value.adjusted() < before and -exponent <= after
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool | Decimal) else repr(value)
+
+
+def _remedy(message: str) -> str:
+    """Pydantic's "Input should be ..." as the end of a sentence of ours."""
+    what = message.removeprefix("Input should be ").replace("a valid tuple", 'a list, as in ["SPY"]')
+    what = what.replace("a valid decimal", "a number").replace("a valid integer", "a whole number")
+    return f"it must be {what}" if message.startswith("Input should be ") else message
 
 
 def in_force(limits: Limits, multiplier: Decimal) -> dict[str, str]:
-    """The limits that hold, by name, for people."""
+    """The limits that hold, by name, for people; gross exposure is never without one."""
     shown: dict[str, str] = {}
     for name in Limits.model.model_fields:
         value = getattr(limits, name)
-        if value is not None and value not in ((), False):
+        if value is True:
+            shown[name] = "true"
+        elif isinstance(value, Decimal):
+            shown[name] = plain(value)
+        elif value not in (None, (), False):
             shown[name] = " ".join(value) if isinstance(value, tuple) else str(value)
-    shown.setdefault("gross_exposure", f"{multiplier} (the account's multiplier)")
+    shown.setdefault("gross_exposure", f"{plain(multiplier)} (the account's multiplier)")
     return shown

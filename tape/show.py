@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 CENT = Decimal("0.01")
+FIGURES = ("end_equity", "cash", "realized", "unrealized", "fees", "income")
+VERDICTS = {
+    0: "[green]the log holds[/]",
+    1: "[red]the log differs[/]",
+    2: "[yellow]not re-derived[/]",
+}
 
 
 def dollars(text: str | None) -> str:
@@ -16,35 +23,40 @@ def dollars(text: str | None) -> str:
     return "unknown" if text is None else f"{Decimal(text).quantize(CENT):,}"
 
 
-def show_backtest(console: Console, s: dict[str, Any]) -> None:
+def _console() -> Console:
+    """Text as it is: no markup in it, no emoji, no numbers in colour; long lines are not broken."""
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _near(url: str) -> str:
+    """A log's name as seen from the current folder, where it is below it."""
+    path = Path(url.removeprefix("sqlite:"))
+    here = Path.cwd()
+    return f"sqlite:{path.relative_to(here)}" if path.is_relative_to(here) else url
+
+
+def show_backtest(s: dict[str, Any]) -> None:
     """A backtest's summary."""
-    gain = "" if s["return"] is None else f"  ({Decimal(s['return']) * 100:+.3f} %)"
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for label, key in (
-        ("end equity", "end_equity"),
-        ("cash", "cash"),
-        ("realized", "realized"),
-        ("unrealized", "unrealized"),
-        ("fees", "fees"),
-        ("income", "income"),
-    ):
-        table.add_row(label, dollars(s[key]) + (gain if key == "end_equity" else ""))
-    console.print(table)
+    console = _console()
+    figures = {name: dollars(s[name]) for name in FIGURES}
+    width = max(len(figure) for figure in figures.values())
+    for name, figure in figures.items():
+        gain = f"  ({Decimal(s['return']) * 100:+.3f} %)" if name == "end_equity" and s["return"] else ""
+        console.print(f"{name.replace('_', ' '):12}{figure:>{width}}{gain}")
     console.print()
     _show_positions(console, s["positions"])
-    reasons = f" ({', '.join(s['reasons'])})" if s["reasons"] else ""
+    if s["unpriced"]:
+        console.print(f"without a price, so that equity is not known: {', '.join(s['unpriced'])}")
     console.print(
         f"orders {s['orders']} ({s['denied']} denied), fills {s['fills']}, breaches {s['breaches']}"
     )
+    reasons = f" ({', '.join(s['reasons'])})" if s["reasons"] else ""
     console.print(f"breaker {s['breaker']}{reasons}")
-    console.print("limits " + ", ".join(f"{k} {v}" for k, v in s["limits"].items()), soft_wrap=True)
-    rate = s["events"] / s["seconds"] if s["seconds"] else 0
-    console.print(f"{s['events']:,} events in {s['seconds']} s ({rate:,.0f}/s)")
-    console.print(f"log          {s['log']}", soft_wrap=True)
-    console.print(f"fingerprint  {s['fingerprint']}", soft_wrap=True)
-    console.print(f"\nderive every number again:  tape verify {s['log']}", soft_wrap=True)
+    console.print("limits " + ", ".join(f"{name} {value}" for name, value in s["limits"].items()))
+    console.print(f"{s['events']:,} events in {s['seconds']} s")
+    console.print(f"log          {_near(s['log'])}")
+    console.print(f"fingerprint  {s['fingerprint']}")
+    console.print(f"\nderive every number again:  tape verify {_near(s['log'])}")
 
 
 def _show_positions(console: Console, positions: list[dict[str, Any]]) -> None:
@@ -69,27 +81,22 @@ def _show_positions(console: Console, positions: list[dict[str, Any]]) -> None:
     console.print()
 
 
-def show_verify(console: Console, r: dict[str, Any]) -> None:
+def show_verify(r: dict[str, Any]) -> None:
     """What `tape verify` found."""
+    console = _console()
     for fault in r["faults"]:
-        where = f"{fault['topic']}/{fault['partition']}"
-        at = f", offset {fault['offset']}" if fault["offset"] is not None else ""
-        console.print(
-            f"[red]differs[/] {where} [{fault['first']}, {fault['next']}){at}: {fault['reason']}",
-            soft_wrap=True,
-        )
+        at = "" if fault["offset"] is None else f", offset {fault['offset']}"
+        place = f"{fault['topic']}/{fault['partition']} [{fault['first']}, {fault['next']}){at}"
+        console.print(f"differs: {place}: {fault['reason']}")
     if r["difference"] is not None:
-        console.print("[red]differs[/] ", end="")
-        console.print(r["difference"]["reason"], soft_wrap=True, markup=False)
+        console.print(f"differs: {r['difference']['reason']}")
     for why in r["not_derived"]:
-        console.print("not re-derived: ", end="")
-        console.print(why, soft_wrap=True, markup=False)
-    sealed = f"{r['records']:,} records, {r['sealed']:,} sealed, {r['unsealed']:,} not sealed yet"
-    derived = f"{r['decisions']:,} decisions and {r['snapshots']} snapshots"
-    console.print(f"{sealed}; {r['inputs']:,} inputs derived again: {derived} equal", soft_wrap=True)
-    console.print(f"tail: {r['tail']}")
+        console.print(f"not re-derived: {why}")
+    unsealed = f", {r['unsealed']:,} not sealed yet" if r["unsealed"] else ""
+    console.print(f"records  {r['records']:,}: {r['sealed']:,} sealed, {r['seals']:,} seals{unsealed}")
     console.print(
-        {0: "[green]the log holds[/]", 1: "[red]the log differs[/]", 2: "seals hold; not re-derived"}[
-            r["exit"]
-        ]
+        f"derived  {r['inputs']:,} inputs again: {r['decisions']:,} decisions, "
+        f"{r['snapshots']:,} snapshot{'s'[: r['snapshots'] != 1]}, equal"
     )
+    console.print(f"tail     {r['tail']}")
+    console.print(VERDICTS[r["exit"]], markup=True)

@@ -54,6 +54,14 @@ class Loaded(NamedTuple):
     digest: str
 
 
+class Builtin(NamedTuple):
+    """A built-in strategy as `--help` shows it; parameters as "fast: int = 10"."""
+
+    name: str
+    summary: str
+    params: tuple[str, ...]
+
+
 class _Parameter(NamedTuple):
     name: str
     kinds: tuple[type, ...]
@@ -83,6 +91,18 @@ def load_strategy(kind: str, params: Mapping[str, str]) -> Loaded:
     if not version:
         raise LoadError(f'strategy {kind} has an empty version; give it one, as in version = "1"')
     return Loaded(strategy, version, source)
+
+
+def builtin_strategies() -> list[Builtin]:
+    """The strategies that come with Tape, in order of name."""
+    return [
+        Builtin(
+            name,
+            (cls.__doc__ or "").splitlines()[0],
+            tuple(p.text for p in _parameters(name, cls)[0].values()),
+        )
+        for name, cls in sorted(BUILTIN.items())
+    ]
 
 
 def _builtin_digest() -> str:
