@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import getcontext, localcontext, setcontext
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 from processors.strategies.base import Strategy
 from processors.strategies.context import USER_DECIMALS, Context, Moment, root_of
-from processors.strategies.state import StateCodec, dump, load_decimals, save_decimals
+from processors.strategies.state import StateCodec, StateError, dump, load_decimals, save_decimals
 from processors.strategies.view import AccountView
 from schemas import (
     Bar,
@@ -98,7 +99,7 @@ class _Member:
         self.start = self.save_state()
         self.load_state(self.start)
         if self.save_state() != self.start:
-            raise TypeError(
+            raise StateError(
                 f"strategy '{setting.name}' cannot be saved: load(save()) gives another state than was saved"
             )
         self.cool()
@@ -117,7 +118,7 @@ class _Member:
             raise ValueError(f"strategy '{name}' has a warm_up but wants no bars, quotes or trades to count")
         slots = [c.__name__ for c in type(strategy).__mro__ if c.__dict__.get("__slots__")]
         if slots and type(strategy).save is Strategy.save:
-            raise TypeError(
+            raise StateError(
                 f"strategy '{name}' cannot be saved: {slots[0]} has __slots__; override save() and load()"
             )
 
@@ -136,13 +137,27 @@ class _Member:
 
     def save_state(self) -> Any:
         """The strategy's state as JSON values."""
-        with localcontext(self.ctx._decimals):
+        with localcontext(self.ctx._decimals), self._naming("save"):
             return self.codec.encode(self.strategy.save())
 
     def load_state(self, data: Any) -> None:
         """Give the strategy the state that `data` stands for."""
-        with localcontext(self.ctx._decimals):
+        with localcontext(self.ctx._decimals), self._naming("load"):
             self.strategy.load(self.codec.decode(data))
+
+    @contextmanager
+    def _naming(self, method: str) -> Iterator[None]:
+        """Say whose `save` or `load` it was that raised, and where."""
+        try:
+            yield
+        except StateError:
+            raise
+        except Exception as problem:
+            file, line = _where(problem.__traceback__) or _definition(getattr(self.strategy, method))
+            raise StateError(
+                f"strategy '{self.setting.name}' cannot be kept: its {method}() raised "
+                f"{type(problem).__name__}: {problem}, in {file} line {line}"
+            ) from problem
 
     def save(self) -> dict[str, Any]:
         """The member as JSON values."""
@@ -179,7 +194,7 @@ class Strategies:
     def __init__(self, members: Sequence[tuple[StrategySetting, Strategy]], view: AccountView) -> None:
         """`members` are the strategies with their settings; `view` shows their accounts.
 
-        Raises `ValueError` for a setting that cannot be meant, `TypeError` for a strategy whose
+        Raises `ValueError` for a setting that cannot be meant, `StateError` for a strategy whose
         state cannot be kept.
         """
         _each_once(members)
@@ -323,7 +338,10 @@ def _counted(handler: Handler, cold: dict[str, int]) -> Handler:
     return count
 
 
-OWN_FILES = {code.co_filename for code in (Strategies._tell.__code__, Context._emit.__code__)}
+OWN_FILES = {
+    code.co_filename
+    for code in (Strategies._tell.__code__, Context._emit.__code__, StateCodec.encode.__code__)
+}
 
 
 def _fail(strategy: str, handler: Handler, record: Record, problem: Exception) -> NoReturn:

@@ -24,6 +24,11 @@ from schemas.declare import DECIMAL_FIELDS
 DECLARED = {kind.__name__: kind for kind in DECIMAL_FIELDS}
 """The events and values of the log by name; strategies like to keep their last bar."""
 
+
+class StateError(TypeError):
+    """What a strategy remembers cannot be kept; the message names strategy, attribute and remedy."""
+
+
 _identity = object.__hash__  # tells objects apart while they live; it is never written
 
 
@@ -62,7 +67,7 @@ class StateCodec:
         self.checked: set[type] = set()
 
     def encode(self, state: Any) -> Any:
-        """JSON values that stand for `state`. Raises `TypeError` naming what cannot be kept."""
+        """JSON values that stand for `state`. Raises `StateError` naming what cannot be kept."""
         return _Encoder(self).encode(state, "")
 
     def decode(self, data: Any) -> Any:
@@ -168,13 +173,13 @@ class _Encoder:
         if lost:
             raise self.refuse(value, path, f"whose load() leaves {', '.join(lost)} unset")
 
-    def refuse(self, value: Any, path: str, why: str) -> TypeError:
+    def refuse(self, value: Any, path: str, why: str) -> StateError:
         kind = type(value)
         name = (
             kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         )
         what = f"attribute {path}" if path else "state"
-        return TypeError(
+        return StateError(
             f"strategy '{self.codec.strategy}' cannot be saved: its {what} is of type {name}, {why}; "
             "override save() and load() to say what to keep"
         )

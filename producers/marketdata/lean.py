@@ -6,8 +6,7 @@ Times in the files are milliseconds after midnight in New York, prices are times
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -74,12 +73,21 @@ class LeanReader:
         self._factors = self._read_factors()
         self._actions = {} if adjusted else self._read_actions(first, last)
 
-    def check(self) -> None:
-        """Read every row of every file once. Raises a `DataError` for the first that is wrong."""
-        for session in self.sessions:
-            for symbol in self.symbols:
-                deque(self._trades(symbol, session), maxlen=0)
-                deque(self._quotes(symbol, session), maxlen=0)
+    def check(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Read every row of every file once; how many events there are.
+
+        `progress` is called with the symbols' days read so far, and all of them. Raises a
+        `DataError` for the first row that is wrong.
+        """
+        days = [(symbol, session) for session in self.sessions for symbol in self.symbols]
+        count = sum(len(list(self._unlisted_drafts(session))) for session in self.sessions)
+        for done, (symbol, session) in enumerate(days, start=1):
+            trades = {row.ms for row in self._trades(symbol, session)}
+            quotes = {row.ms for row in self._quotes(symbol, session)}
+            count += len(quotes) + len(trades | quotes)
+            if progress is not None:
+                progress(done, len(days))
+        return count
 
     @cached_property
     def source(self) -> str:
@@ -109,9 +117,7 @@ class LeanReader:
                 yield kind(source=source, row=row, **fields)
 
     def _drafts(self, session: Session) -> Iterator[Draft]:
-        yield from _session_drafts(session)
-        for symbol, action in self._actions.get(session.date, ()):
-            yield from _action_drafts(session, symbol, action)
+        yield from self._unlisted_drafts(session)
         for symbol in self.symbols:
             yield from bar_drafts(
                 symbol,
@@ -121,6 +127,12 @@ class LeanReader:
                 midnight(session.date),
                 PERIODS[self.resolution],
             )
+
+    def _unlisted_drafts(self, session: Session) -> Iterator[Draft]:
+        """What stands in no file of the day: its open and close, splits and dividends."""
+        yield from _session_drafts(session)
+        for symbol, action in self._actions.get(session.date, ()):
+            yield from _action_drafts(session, symbol, action)
 
     def _trades(self, symbol: str, session: Session) -> Iterator[TradeRow]:
         if self._files.has(symbol, session.date, "trade"):
