@@ -1,9 +1,10 @@
 """The event log: one contract, its stores, its seals."""
 
 from eventlog.contract import EventLog, LogReader, LogSpec, Stream, Writer
+from eventlog.heads import check_heads, fingerprint, heads
 from eventlog.positions import last_rows
 from eventlog.urls import create_log, open_log
-from eventlog.verify import Fault, SealReport, check_heads, check_seals, fingerprint, heads
+from eventlog.verify import Fault, SealReport, check_seals
 
 __all__ = [
     "EventLog",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from eventlog.contract import LogReader, Stream, Writer
 from eventlog.errors import LogDamaged
-from eventlog.seals import BLOCK, Chain, make_seal
-from schemas import TOPICS, NewRecord, Seal, decode, encode
-
-SEALS = "seals"
+from eventlog.seals import BLOCK, SEALS, Chain, make_seal, seal_record
+from schemas import TOPICS, NewRecord, Seal, decode
 
 
 def seal(log: LogReader, writer: Writer) -> int:
@@ -16,11 +14,12 @@ def seal(log: LogReader, writer: Writer) -> int:
     written: list[NewRecord] = []
     for topic in sorted(TOPICS):
         for partition in range(log.partitions(topic)):
-            if topic != SEALS:
-                stream = (topic, partition)
+            stream = (topic, partition)
+            if stream != SEALS:
                 written += _seal_stream(log, stream, last.get(stream), boundaries.get(stream))
     if written:
         writer.append(written)
+        writer.append(_seal_stream(log, SEALS, last.get(SEALS), boundaries.get(SEALS)))
     return len(written)
 
 
@@ -28,10 +27,10 @@ def _last_seals(log: LogReader) -> tuple[dict[Stream, Seal], dict[Stream, Seal]]
     """The last seal of each stream, and the last that stands at a block's end."""
     last: dict[Stream, Seal] = {}
     boundaries: dict[Stream, Seal] = {}
-    position = log.bounds(SEALS, 0)[0]
-    while records := log.read(SEALS, 0, gte=position):
+    position = log.bounds(*SEALS)[0]
+    while records := log.read(*SEALS, gte=position):
         for record in records:
-            event = decode(SEALS, record.value)
+            event = decode(record.topic, record.value)
             if not isinstance(event, Seal):
                 raise LogDamaged(f"{record.place} is not a seal: {event}")
             last[event.sealed, event.partition] = event
@@ -42,8 +41,7 @@ def _last_seals(log: LogReader) -> tuple[dict[Stream, Seal], dict[Stream, Seal]]
 
 
 def _seal_stream(log: LogReader, stream: Stream, last: Seal | None, boundary: Seal | None) -> list[NewRecord]:
-    topic, partition = stream
-    first, end = log.bounds(topic, partition)
+    first, end = log.bounds(*stream)
     sealed = last.next if last is not None else first
     if sealed >= end:
         return []
@@ -52,20 +50,13 @@ def _seal_stream(log: LogReader, stream: Stream, last: Seal | None, boundary: Se
     )
     position = first if boundary is None else boundary.next
     written = []
-    while records := log.read(topic, partition, gte=position):
+    while records := log.read(*stream, gte=position):
         for record in records:
-            full = chain.add([(record.key, record.value)], record.offset + 1)
+            full = chain.add([record], record.offset + 1)
             if full and (last is None or chain.count > last.count):
-                written.append(seal_record(stream, sealed, chain))
+                written.append(seal_record(make_seal(stream, sealed, chain)))
                 sealed = chain.next
         position = records[-1].offset + 1
     if chain.next > sealed:
-        written.append(seal_record(stream, sealed, chain))
+        written.append(seal_record(make_seal(stream, sealed, chain)))
     return written
-
-
-def seal_record(stream: Stream, first: int, chain: Chain) -> NewRecord:
-    """The seal of a stream up to where its chain is, as a record."""
-    topic, partition = stream
-    value = encode(make_seal(topic, partition, first, chain))
-    return NewRecord(SEALS, 0, f"{topic}/{partition}".encode(), value)

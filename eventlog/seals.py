@@ -8,17 +8,24 @@ depends on nothing but the records: not on batches, restarts or closes.
 
 with lengths in 8 bytes, big-endian. Inside a block the rolled digest is the same function of the
 records of the block so far; at a block's end it is D.
+
+The digest is written down as a `Seal` when a block is full and at a clean close, in topic `seals`.
+That topic is sealed like the others, by itself: at a close its seal is the last, and covers every
+seal before it. A seal that holds proves every record before it, and so every seal before it too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from struct import Struct
 
-from schemas import Record, Seal
+from eventlog.contract import Stream
+from schemas import NewRecord, Record, Seal, encode
 
 BLOCK = 4096
+SEALS: Stream = ("seals", 0)
+"""Where seals stand."""
 ZERO = bytes(32)
 _LENGTH = Struct(">Q").pack
 
@@ -44,15 +51,16 @@ class Chain:
         """How many records the open block still takes."""
         return BLOCK - self.count % BLOCK
 
-    def add(self, pairs: Sequence[tuple[bytes, bytes]], next: int) -> bool:
-        """Add records (key, value) of the open block, at most `room`; True when it is full now."""
-        if not pairs:
+    def add(self, records: Sequence[Record | NewRecord], next: int) -> bool:
+        """Add records of the open block, at most `room`; True when it is full now."""
+        if not records:
             return False
         parts: list[bytes] = []
-        for key, value in pairs:
+        for record in records:
+            key, value = record.key, record.value
             parts += (_LENGTH(len(key)), key, _LENGTH(len(value)), value)
         self._open.update(b"".join(parts))
-        self.count += len(pairs)
+        self.count += len(records)
         self.next = next
         if self.count % BLOCK:
             return False
@@ -60,21 +68,18 @@ class Chain:
         self._open = hashlib.blake2b(self.boundary, digest_size=32)
         return True
 
-    def follow(self, records: Iterable[Record]) -> Iterable[bytes]:
-        """Add stored records of any number; gives the digest at each block boundary passed."""
-        waiting: list[Record] = []
-        for record in records:
-            waiting.append(record)
-            if len(waiting) == self.room():
-                self.add([(r.key, r.value) for r in waiting], record.offset + 1)
-                waiting = []
-                yield self.boundary
-        if waiting:
-            self.add([(r.key, r.value) for r in waiting], waiting[-1].offset + 1)
+    def follow(self, records: Sequence[Record]) -> None:
+        """Add stored records of any number."""
+        start = 0
+        while start < len(records):
+            part = records[start : start + self.room()]
+            self.add(part, part[-1].offset + 1)
+            start += len(part)
 
 
-def make_seal(topic: str, partition: int, first: int, chain: Chain) -> Seal:
+def make_seal(stream: Stream, first: int, chain: Chain) -> Seal:
     """The seal of a partition up to where its chain is; `first` is where the seal before ended."""
+    topic, partition = stream
     return Seal(
         sealed=topic,
         partition=partition,
@@ -83,3 +88,8 @@ def make_seal(topic: str, partition: int, first: int, chain: Chain) -> Seal:
         count=chain.count,
         digest=chain.digest.hex(),
     )
+
+
+def seal_record(seal: Seal) -> NewRecord:
+    """The record of a seal; one of other bytes is not as it was written."""
+    return NewRecord(*SEALS, f"{seal.sealed}/{seal.partition}".encode(), encode(seal))
