@@ -220,6 +220,8 @@ def stale_deadline(desk: Desk) -> int:
     first = FOREVER
     for symbol, names in desk.holders.items():
         at = desk.market.stale_at(desk.market.symbol(symbol))
+        if any(symbol in desk.accounts[n].unpriced for n in names):
+            at = 0
         if at > desk.market.now or any(br.STALE not in desk.accounts[n].breaker.reduces for n in names):
             first = min(first, at)
     return first
