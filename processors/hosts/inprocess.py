@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from eventlog.contract import EventLog, Writer
 from processors.hosts.journal import journal_records, make_batch, make_snapshot
@@ -18,12 +19,14 @@ from processors.hosts.merge import Merge, Stream, input_streams
 from processors.hosts.recovery import Recovered, recover
 from processors.hosts.replay import Build
 from processors.pipeline import Pipeline
+from processors.strategies.processor import StrategyError
 from schemas import (
     Configured,
     DeadLetter,
     Event,
     NewRecord,
     Record,
+    Snapshot,
     Unreadable,
     encode,
     evolve,
@@ -78,51 +81,70 @@ class InProcessHost:
     ) -> Ran:
         """Take every input there is now, or until `stop` says so after a batch.
 
-        Raises what a strategy raises (as `StrategyError`), with nothing of its batch written.
+        A `StrategyError` passes through. What came before the input it failed on is committed, with
+        a snapshot, so that a corrected strategy can go on from there in an epoch of its own.
         """
         with (
             exact(),
             _rare_collections(),
             self.log.writer(f"core-{self.partition}", take_over=self._take_over) as writer,
         ):
-            core = recover(self.log, self.partition, self._configured, self._build)
-            if core.new_epoch:
-                self._begin_epoch(writer, core)
-            return self._take_all(writer, core, progress, stop)
+            worker = self._worker(writer)
+            try:
+                self._take_all(worker, progress, stop)
+            except StrategyError:
+                self._keep(writer, worker.pending)
+                raise
+            return Ran(worker.core.pipeline, worker.taken, worker.decisions, worker.core.replayed)
 
-    def _begin_epoch(self, writer: Writer, core: Recovered) -> None:
-        opened = evolve(self._configured, epoch=core.epoch)
-        writer.append(journal_records([opened], self.partition))
-
-    def _take_all(
-        self,
-        writer: Writer,
-        core: Recovered,
-        progress: Callable[[Progress], None] | None,
-        stop: Callable[[], bool],
-    ) -> Ran:
+    def _worker(self, writer: Writer) -> _Worker:
+        """A worker that goes on where the log ends; in a new epoch, its configuration is written."""
+        core = recover(self.log, self.partition, self._configured, self._build)
+        if core.new_epoch:
+            opened = evolve(self._configured, epoch=core.epoch)
+            writer.append(journal_records([opened], self.partition))
         streams = input_streams(self.log, self.partition, core.pipeline.inputs)
-        bounds = {stream: self.log.bounds(*stream) for stream in streams}
-        positions = {s: core.positions.get(s, bounds[s][0]) for s in streams}
-        ends = {s: bounds[s][1] for s in streams}
-        before_run = sum(positions[s] - bounds[s][0] for s in streams)
-        total = before_run + sum(ends[s] - positions[s] for s in streams)
-        worker = _Worker(
+        starts = {stream: self.log.bounds(*stream)[0] for stream in streams}
+        positions = starts | {s: core.positions[s] for s in streams if s in core.positions}
+        return _Worker(
             writer, core, self.partition, self._configured.settings.snapshot_every, streams, positions
         )
-        worker.since_snapshot = core.replayed
-        for source, record in Merge(self.log, streams, dict(positions), ends):
+
+    def _take_all(
+        self, worker: _Worker, progress: Callable[[Progress], None] | None, stop: Callable[[], bool]
+    ) -> None:
+        bounds = {stream: self.log.bounds(*stream) for stream in worker.streams}
+        ends = {stream: end for stream, (_, end) in bounds.items()}
+        before_run = sum(worker.positions[s] - first for s, (first, _) in bounds.items())
+        total = sum(end - first for first, end in bounds.values())
+
+        def report() -> None:
+            if progress is not None:
+                progress(Progress(before_run + worker.taken, total, worker.core.pipeline.now))
+
+        for source, record in Merge(self.log, worker.streams, dict(worker.positions), ends):
             worker.take(source, record)
             if worker.pending >= self._batch_size:
                 worker.commit()
-                if progress is not None:
-                    progress(Progress(before_run + worker.taken, total, core.pipeline.now))
+                report()
                 if stop():
                     break
-        worker.commit(snapshot=True)
-        if progress is not None:
-            progress(Progress(before_run + worker.taken, total, core.pipeline.now))
-        return Ran(core.pipeline, worker.taken, worker.decisions, core.replayed)
+        worker.finish()
+        report()
+
+    def _keep(self, writer: Writer, count: int) -> None:
+        """After a failure: do the `count` inputs again that were taken well, and commit them.
+
+        The pipeline that failed is half way through an input, so another one is recovered. Where
+        that fails too, nothing is lost: the log stands at its last batch, and the first error counts.
+        """
+        with suppress(Exception):
+            worker = self._worker(writer)
+            ends = {stream: self.log.bounds(*stream)[1] for stream in worker.streams}
+            inputs = Merge(self.log, worker.streams, dict(worker.positions), ends)
+            for source, record in islice(inputs, count):
+                worker.take(source, record)
+            worker.finish()
 
 
 class _Worker:
@@ -137,15 +159,16 @@ class _Worker:
         streams: list[Stream],
         positions: dict[Stream, int],
     ) -> None:
-        self._writer, self._core, self._partition = writer, core, partition
-        self._snapshot_every = snapshot_every
-        self._streams, self._positions = streams, positions
-        self._before = dict(positions)
-        self._order = bytearray()
-        self._records: list[NewRecord] = []
-        self.since_snapshot = 0
+        self.core, self.streams, self.positions = core, streams, positions
         self.taken = 0
         self.decisions = 0
+        self._writer, self._partition = writer, partition
+        self._snapshot_every = snapshot_every
+        self._since_snapshot = core.replayed
+        self._before = dict(positions)
+        self._order = bytearray()
+        self._made: list[NewRecord] = []
+        self._dead: list[Event] = []
 
     @property
     def pending(self) -> int:
@@ -154,42 +177,51 @@ class _Worker:
 
     def take(self, source: int, record: Record) -> None:
         """Apply one input."""
-        made = self._core.pipeline.apply(record)
+        made = self.core.pipeline.apply(record)
         self._order.append(source)
-        self._positions[self._streams[source]] = record.offset + 1
+        self.positions[self.streams[source]] = record.offset + 1
         if made:
-            self._records.extend(decision_record(event, self._partition) for event in made)
+            self._made.extend(decision_record(event, self._partition) for event in made)
         if type(record.event) is Unreadable:
-            self._records.extend(journal_records([_dead_letter(record, record.event)], self._partition))
+            self._dead.append(_dead_letter(record, record.event))
 
-    def commit(self, snapshot: bool = False) -> None:
+    def commit(self) -> None:
         """Append what is pending: decisions, the batch, and a snapshot when one is due."""
-        core = self._core
-        if not self._order:
-            return
+        core = self.core
         batch = make_batch(
             self._partition,
             core.next_batch,
             core.epoch,
-            self._streams,
+            self.streams,
             self._before,
             bytes(self._order),
-            self._positions,
+            self.positions,
             core.pipeline.seqs,
             core.pipeline.now,
         )
-        journal: list[Event] = [batch]
-        self.since_snapshot += len(self._order)
-        if snapshot or self.since_snapshot >= self._snapshot_every:
-            journal.extend(make_snapshot(self._partition, core.epoch, batch.number, core.pipeline.snapshot()))
-            self.since_snapshot = 0
-        self._writer.append([*self._records, *journal_records(journal, self._partition)])
+        self._since_snapshot += len(self._order)
+        due = self._since_snapshot >= self._snapshot_every
+        journal = [*self._dead, batch, *(self._snapshot(batch.number) if due else ())]
+        self._writer.append([*self._made, *journal_records(journal, self._partition)])
+        self._since_snapshot = 0 if due else self._since_snapshot
         self.taken += len(self._order)
-        self.decisions += len(self._records)
+        self.decisions += len(self._made)
         core.next_batch += 1
-        self._before = dict(self._positions)
+        self._before = dict(self.positions)
         self._order.clear()
-        self._records.clear()
+        self._made.clear()
+        self._dead.clear()
+
+    def finish(self) -> None:
+        """Commit what is pending, and a snapshot of the end: another configuration may begin there."""
+        if self._order:
+            self.commit()
+        if self._since_snapshot:
+            self._writer.append(journal_records(self._snapshot(self.core.next_batch - 1), self._partition))
+            self._since_snapshot = 0
+
+    def _snapshot(self, batch: int) -> list[Snapshot]:
+        return make_snapshot(self._partition, self.core.epoch, batch, self.core.pipeline.snapshot())
 
 
 @contextmanager

@@ -7,10 +7,12 @@ this is a stable sort by each record's running maximum of keys, which is what `M
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eventlog.contract import LogReader
+from eventlog.errors import LogError
 from schemas import (
     CORE_MARKET_INPUTS,
     Bar,
@@ -40,19 +42,28 @@ RANKS: dict[type, int] = {
     SessionClosed: 6,
 }
 START: Key = (-1, 0, "", 0)
+NEVER = 1 << 62
 
-Waiting = tuple[Key, int, int, Record]
+Waiting = tuple[int, int, str, int, int, int, Record]
 """Key, index of the input, count within it, and the record: sorted, the order of taking."""
+
+INPUTS_MAX = 256
+"""A batch names the source of a record in one byte."""
 
 
 def input_streams(log: LogReader, partition: int, topics: Sequence[str]) -> list[Stream]:
-    """The input partitions of a core partition: all of the market's, its own of the rest."""
+    """The input partitions of a core partition: all of the market's, its own of the rest.
+
+    Raises `LogError` where there are more than a batch can name.
+    """
     streams: list[Stream] = []
     for topic in topics:
         if topic in CORE_MARKET_INPUTS:
             streams.extend((topic, p) for p in range(log.partitions(topic)))
         else:
             streams.append((topic, partition))
+    if len(streams) > INPUTS_MAX:
+        raise LogError(f"{log.url} has {len(streams)} input partitions; a core reads at most {INPUTS_MAX}")
     return streams
 
 
@@ -101,7 +112,7 @@ class _Input:
             key = key_of(record, last)
             last = max(last, key)
             count += 1
-            add((last, index, count, record))
+            add(last + (index, count, record))  # noqa: RUF005  # half the time of unpacking
         self.last, self.count = last, count
         self.position = records[-1].offset + 1
 
@@ -129,31 +140,16 @@ class Merge:
             if not open_inputs:
                 yield from self._take(None)
                 return
-            bound = min(open_inputs, key=lambda i: i.last)
-            taken = self._take(bound.last)
-            if not taken:
-                bound.fill()
-            yield from taken
+            bound = min((i.last, i.index) for i in open_inputs)
+            yield from self._take(bound)
 
-    def _take(self, bound: Key | None) -> list[tuple[int, Record]]:
-        """What can be taken in order: all below `bound`, beyond which more may still be read."""
+    def _take(self, bound: tuple[Key, int] | None) -> list[tuple[int, Record]]:
+        """What can be taken in order: all up to `bound`, beyond which more may still be read."""
         ready: list[Waiting] = []
         for each in self._inputs:
             waiting = each.waiting
-            count = len(waiting) if bound is None else _first_at(waiting, bound)
+            count = len(waiting) if bound is None else bisect(waiting, (*bound[0], bound[1], NEVER))
             ready += waiting[:count]
             del waiting[:count]
         ready.sort()
-        return [(index, record) for _, index, _, record in ready]
-
-
-def _first_at(waiting: list[Waiting], bound: Key) -> int:
-    """The index of the first record whose key is not below `bound`; keys ascend."""
-    low, high = 0, len(waiting)
-    while low < high:
-        middle = (low + high) // 2
-        if waiting[middle][0] < bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+        return [(taken[4], taken[6]) for taken in ready]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from eventlog.contract import LogReader
-from eventlog.errors import LogError
-from processors.hosts.journal import batches, configurations, snapshots, state_of
+from eventlog.errors import LogDamaged, LogError
+from processors.hosts.journal import batches, last, newest_snapshot
 from processors.hosts.merge import Stream
-from processors.hosts.replay import Build, Replay, Written
+from processors.hosts.replay import Build, Written, from_snapshot, restore
 from processors.pipeline import Pipeline
-from schemas import Batch, Configured, Snapshot, evolve
+from schemas import Batch, Configured, Snapshot, StrategySetting, evolve
 
 
 class ConfigurationChanged(LogError):
@@ -42,78 +42,120 @@ def recover(log: LogReader, partition: int, configured: Configured, build: Build
     `configured` is what the host is about to run. Where it is not what the last epoch says, a new
     epoch begins, from the old code's last snapshot, which must stand at the last batch.
     """
-    epochs = configurations(log, partition)
-    done = list(batches(log, partition))
-    if not epochs:
+    epoch = last(log, "configuration", partition, Configured)
+    end = last(log, "batches", partition, Batch)
+    _check_ends(log, partition, epoch, end)
+    pipeline = build(configured)
+    if epoch is None:
         Written(log, partition).expect_end()
-        return Recovered(build(configured), epoch=1, new_epoch=True)
-    last = epochs[-1]
-    newest = _newest_snapshot(log, partition)
-    if same_configuration(last, configured):
-        recovered = _replay(log, partition, last, done, newest, build)
-        recovered.epoch = last.epoch
-        return recovered
-    if done and (newest is None or newest[0].batch != done[-1].number):
+        return Recovered(pipeline, 1, new_epoch=True)
+    if same_configuration(epoch, configured):
+        replayed = _replay(log, partition, epoch, end, pipeline)
+        return Recovered(pipeline, epoch.epoch, _positions(end), _next(end), replayed)
+    _cross_epoch(log, epoch, configured, end, pipeline)
+    return Recovered(pipeline, epoch.epoch + 1, _positions(end), _next(end), new_epoch=True)
+
+
+def _check_ends(log: LogReader, partition: int, epoch: Configured | None, end: Batch | None) -> None:
+    """A batch needs an epoch, and a snapshot a batch. Raises `LogDamaged`."""
+    if epoch is None and end is not None:
+        raise LogDamaged(f"{log.url}: partition {partition} has batches and no configuration")
+    snapshot = last(log, "snapshots", partition, Snapshot)
+    if snapshot is not None and snapshot.batch >= _next(end):
+        raise LogDamaged(
+            f"{log.url}: partition {partition} has a snapshot after batch {snapshot.batch}, "
+            f"and {_next(end)} batches"
+        )
+
+
+def _next(end: Batch | None) -> int:
+    return 0 if end is None else end.number + 1
+
+
+def _positions(end: Batch | None) -> dict[Stream, int]:
+    return {} if end is None else {(i.topic, i.partition): i.next for i in end.inputs}
+
+
+def _replay(log: LogReader, partition: int, epoch: Configured, end: Batch | None, pipeline: Pipeline) -> int:
+    """Follow the recorded order since the newest snapshot up to the last batch; the inputs applied."""
+    replay, after = from_snapshot(log, partition, pipeline, _next(end) - 1)
+    written = Written(log, partition, after.seqs if after is not None else None)
+    replayed = 0
+    for batch in batches(log, partition, _next(after)):
+        if batch.epoch != epoch.epoch:
+            raise LogDamaged(
+                f"{log.url}: batch {batch.number} of epoch {batch.epoch} has no snapshot after it"
+            )
+        for decision in replay.apply(batch):
+            written.expect(decision)
+        replayed += batch.records
+    written.expect_end()
+    return replayed
+
+
+def _cross_epoch(
+    log: LogReader, before: Configured, configured: Configured, end: Batch | None, pipeline: Pipeline
+) -> None:
+    """Take over the state in which the epoch before ended. Raises `ConfigurationChanged`."""
+    partition = before.partition
+    newest = newest_snapshot(log, partition, end.number) if end is not None else None
+    if end is not None and (newest is None or newest[0].batch != end.number):
         raise ConfigurationChanged(
-            f"{log.url}: epoch {last.epoch} of partition {partition} ran with other code or settings "
-            f"({difference(last, configured)}) and has no snapshot at its end; "
+            f"{log.url}: epoch {before.epoch} of partition {partition} ran with other code or settings "
+            f"({difference(before, configured)}) and has no snapshot at its end; "
             "finish it with what it was started with, or begin another log"
         )
-    pipeline = build(configured)
+    Written(log, partition, end.seqs if end is not None else None).expect_end()
     if newest is not None:
-        pipeline.restore(state_of(newest))
-    return Recovered(pipeline, last.epoch + 1, _positions(done), len(done), new_epoch=True)
-
-
-def _newest_snapshot(log: LogReader, partition: int) -> tuple[Snapshot, ...] | None:
-    newest = None
-    for chunks in snapshots(log, partition):
-        newest = chunks
-    return newest
-
-
-def _replay(
-    log: LogReader,
-    partition: int,
-    configured: Configured,
-    done: list[Batch],
-    newest: tuple[Snapshot, ...] | None,
-    build: Build,
-) -> Recovered:
-    pipeline = build(configured)
-    since = done
-    seqs: dict[str, int] = {}
-    if newest is not None:
-        pipeline.restore(state_of(newest))
-        since = done[newest[0].batch + 1 :]
-        seqs = done[newest[0].batch].seqs
-    replay, written = Replay(log, partition, pipeline), Written(log, partition, seqs)
-    for batch in since:
-        for _, decision in replay.apply(batch):
-            written.expect(decision)
-        replay.settle(batch)
-    written.expect_end()
-    replayed = sum(batch.records for batch in since)
-    return Recovered(pipeline, configured.epoch, _positions(done), len(done), replayed)
-
-
-def _positions(done: list[Batch]) -> dict[Stream, int]:
-    return {(i.topic, i.partition): i.next for i in done[-1].inputs} if done else {}
+        restore(pipeline, newest)
 
 
 def same_configuration(one: Configured, other: Configured) -> bool:
-    """Whether decisions are made by the same code with the same settings."""
-    return evolve(one, epoch=0) == evolve(other, epoch=0)
+    """Whether decisions are made by the same code with the same settings, wherever its files lie."""
+    return _anywhere(one) == _anywhere(other)
+
+
+def _anywhere(configured: Configured) -> Configured:
+    """Without the number of the epoch and the folders of the strategies' files."""
+    settings = configured.settings
+    strategies = tuple(evolve(s, kind=_file_name(s)) for s in settings.strategies)
+    return evolve(configured, epoch=0, settings=evolve(settings, strategies=strategies))
+
+
+def _file_name(setting: StrategySetting) -> str:
+    return setting.kind.replace("\\", "/").rpartition("/")[2]
 
 
 def difference(one: Configured, other: Configured) -> str:
     """What differs between two configurations, for people."""
     found = []
-    for name in ("components", "dependencies", "schemas", "log", "time"):
-        if getattr(one, name) != getattr(other, name):
-            found.append(name)
+    one, other = _anywhere(one), _anywhere(other)
+    theirs, ours = ({c.name: c for c in each.components} for each in (one, other))
+    changed = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
+    if changed:
+        found.append(f"code of {', '.join(changed)}")
+    for name in ("dependencies", "schemas", "log", "time"):
+        before, after = getattr(one, name), getattr(other, name)
+        if before != after:
+            found.append(name if name == "schemas" else f"{name} {before} -> {after}")
     for name in one.settings.__struct_fields__:  # type: ignore[attr-defined]
         before, after = getattr(one.settings, name), getattr(other.settings, name)
-        if before != after:
+        if name == "strategies":
+            found += _strategies_differ(before, after)
+        elif before != after:
             found.append(f"{name} {before} -> {after}")
     return "; ".join(found) or "nothing"
+
+
+def _strategies_differ(before: tuple[StrategySetting, ...], after: tuple[StrategySetting, ...]) -> list[str]:
+    """What is said of strategies: which came, which went, and what of the rest is another."""
+    old, new = ({s.name: s for s in each} for each in (before, after))
+    found = [f"strategy {name} gone" for name in sorted(old.keys() - new.keys())]
+    found += [f"strategy {name} added" for name in sorted(new.keys() - old.keys())]
+    for name in sorted(old.keys() & new.keys()):
+        for part in StrategySetting.__struct_fields__:  # type: ignore[attr-defined]
+            was, now = getattr(old[name], part), getattr(new[name], part)
+            if was != now:
+                text = "source" if part == "digest" else f"{part} {was} -> {now}"
+                found.append(f"strategy {name}: {text}")
+    return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from eventlog.contract import LogReader
 from eventlog.errors import LogError
-
-from processors.hosts.journal import batches, configurations, snapshots, state_of
-from processors.hosts.replay import Build, Replay
+from processors.hosts.journal import batches, configurations, event_of, last, search
+from processors.hosts.replay import Build, OrderBroken, Replay, from_snapshot
 from processors.pipeline import Pipeline
-from schemas import Batch, Record, exact
+from schemas import CORE_MARKET_INPUTS, Batch, Record, Unreadable, exact
 
 
 class NoSuchMoment(LogError):
@@ -26,72 +26,76 @@ def state_at(
     seq: int | None = None,
     time: int | None = None,
 ) -> Pipeline:
-    """The pipeline as it was after the input that led to decision `seq` of `account`, or after the
-    last input whose market time is at or before `time` (UTC ns); with neither, at the end of the log.
+    """The pipeline as it was after the input that led to decision `seq` of `account`, or before the
+    first input whose market time is after `time` (UTC ns); with neither, at the end of the log.
 
     Raises `NoSuchMoment` where `seq` or `time` is outside of what the log holds.
     """
-    done = list(batches(log, partition))
-    if not done:
+    end = last(log, "batches", partition, Batch)
+    if end is None:
         raise NoSuchMoment(f"{log.url} has no batch in partition {partition}: nothing has been decided")
-    if seq is not None:
-        if account is None:
-            raise ValueError("a seq needs its account")
-        last = done[-1].seqs.get(account, 0)
-        if not 1 <= seq <= last:
-            raise NoSuchMoment(f"account {account} has decisions 1 to {last}; {seq} was asked for")
     with exact():
-        return _follow(log, partition, build, done, _before(account, seq, time), _reached(account, seq, time))
+        if seq is not None:
+            return _at_seq(log, partition, build, end, account, seq)
+        if time is not None:
+            return _at_time(log, partition, build, end, time)
+        return _after(log, partition, build, end.number, end.epoch)[0]
 
 
-def _before(account: str | None, seq: int | None, time: int | None) -> Callable[[Batch], bool]:
-    """Whether the state after a batch is before the moment, or at it."""
-    if seq is not None and account is not None:
-        return lambda batch: batch.seqs.get(account, 0) < seq
-    if time is not None:
-        return lambda batch: batch.now <= time
-    return lambda batch: True
-
-
-def _reached(
-    account: str | None, seq: int | None, time: int | None
-) -> Callable[[Pipeline, Record | None], bool]:
-    """Whether to stop: after the last input (seq), or before the next one (time)."""
-    if seq is not None and account is not None:
-        return lambda pipeline, record: record is None and pipeline.seqs.get(account, 0) >= seq
-    if time is not None:
-        return lambda pipeline, record: record is not None and _ts(record) > time
-    return lambda pipeline, record: False
-
-
-def _ts(record: Record) -> int:
-    return int(getattr(record.event, "ts", 0)) if record.topic.startswith("market.") else 0
-
-
-def _follow(
-    log: LogReader,
-    partition: int,
-    build: Build,
-    done: list[Batch],
-    before: Callable[[Batch], bool],
-    reached: Callable[[Pipeline, Record | None], bool],
+def _at_seq(
+    log: LogReader, partition: int, build: Build, end: Batch, account: str | None, seq: int
 ) -> Pipeline:
-    chosen = None
-    for chunks in snapshots(log, partition):
-        if before(done[chunks[0].batch]):
-            chosen = chunks
-    epochs = {c.epoch: c for c in configurations(log, partition)}
-    start = 0 if chosen is None else chosen[0].batch + 1
-    first = done[min(start, len(done) - 1)]
-    pipeline = build(epochs[first.epoch])
-    if chosen is not None:
-        pipeline.restore(state_of(chosen))
-    replay = Replay(log, partition, pipeline)
-    for batch in done[start:]:
-        for record in replay.records(batch):
-            if reached(pipeline, record):
-                return pipeline
-            pipeline.apply(record)
-            if reached(pipeline, None):
-                return pipeline
+    if account is None:
+        raise ValueError("a seq needs its account")
+    if account not in end.seqs:
+        raise NoSuchMoment(f"{log.url} has no account {account} in partition {partition}")
+    if not 1 <= seq <= end.seqs[account]:
+        raise NoSuchMoment(f"account {account} has decisions 1 to {end.seqs[account]}; {seq} was asked for")
+    batch = _first(log, partition, lambda b: b.seqs.get(account, 0) >= seq)
+    pipeline, replay = _after(log, partition, build, batch.number - 1, batch.epoch)
+    for record in replay.records(batch):
+        replay.take(record)
+        if pipeline.seqs.get(account, 0) >= seq:
+            return pipeline
+    raise OrderBroken(f"batch {batch.number} of partition {partition} does not lead to {account}:{seq}")
+
+
+def _at_time(log: LogReader, partition: int, build: Build, end: Batch, time: int) -> Pipeline:
+    if time > end.now:
+        raise NoSuchMoment(f"{log.url} is decided up to {end.now} (UTC ns); {time} was asked for")
+    if time == end.now:
+        return _after(log, partition, build, end.number, end.epoch)[0]
+    batch = _first(log, partition, lambda b: b.now > time)
+    pipeline, replay = _after(log, partition, build, batch.number - 1, batch.epoch)
+    for record in replay.records(batch):
+        if _market_time(record) > time:
+            break
+        replay.take(record)
+    if not pipeline.now:
+        raise NoSuchMoment(f"{log.url} has no market event at or before {time} (UTC ns)")
     return pipeline
+
+
+def _market_time(record: Record) -> int:
+    event: Any = record.event
+    of_market = record.topic in CORE_MARKET_INPUTS and type(event) is not Unreadable
+    return int(event.ts) if of_market else 0
+
+
+def _first(log: LogReader, partition: int, beyond: Callable[[Batch], bool]) -> Batch:
+    """The first batch that goes beyond; there is one."""
+    start = search(log, "batches", partition, Batch, beyond)
+    return event_of(log.read("batches", partition, gte=start, limit=1)[0], Batch)
+
+
+def _after(log: LogReader, partition: int, build: Build, number: int, epoch: int) -> tuple[Pipeline, Replay]:
+    """The pipeline of an epoch as it was after batch `number` (-1: at the start), and its replay."""
+    (configured,) = (c for c in configurations(log, partition) if c.epoch == epoch)
+    pipeline = build(configured)
+    replay, after = from_snapshot(log, partition, pipeline, number)
+    for batch in batches(log, partition, 0 if after is None else after.number + 1):
+        if batch.number > number:
+            break
+        for _ in replay.apply(batch):
+            pass
+    return pipeline, replay
