@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import Limits
+from schemas import Limits, plain
 
 ACTIVE, REDUCING, HALTED = "ACTIVE", "REDUCING", "HALTED"
 
@@ -80,6 +80,11 @@ class Loss(NamedTuple):
     def reached(self) -> bool:
         """Inclusive: exactly at the threshold counts."""
         return self.value <= self.threshold
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{plain(self.value)} <= {plain(self.threshold)}"
 
 
 def losses(limits: Limits, equity: Decimal, flows: Decimal, baseline: Decimal, peak: Decimal) -> list[Loss]:

@@ -35,6 +35,7 @@ from schemas import (
     Replaced,
     Unknown,
     decision_id,
+    plain,
 )
 
 EXTERNAL_BOOK = "external"
@@ -180,7 +181,7 @@ def _count(desk: Desk, account: Account, order: Order, report: Filled, why: Why)
     over = order.filled > order.quantity
     if over or late:
         kind = "overfill" if over else "fill-after-end"
-        detail = f"filled {order.filled} of {order.quantity}"
+        detail = f"filled {plain(order.filled)} of {plain(order.quantity)}"
         made = desk.emit(account, Anomaly, why, kind=kind, order=order.id, detail=detail)
         reduce(desk, account, br.OVERFILL, f"{kind} of {order.id}: {detail}", desk.then(made, why))
 

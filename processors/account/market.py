@@ -183,10 +183,8 @@ class Market:
         assert quote is not None
         assert quote.bid is not None
         assert quote.ask is not None
-        if self._rule == "mid":
-            price = (quote.bid + quote.ask) * HALF
-        else:
-            price = quote.bid if long else quote.ask
+        side = quote.bid if long else quote.ask
+        price = (quote.bid + quote.ask) * HALF if self._rule == "mid" else side
         return MarkPrice(price, tier, place("market.quotes", state.valid_at), quote.ts)
 
     @staticmethod
@@ -212,10 +210,8 @@ class Market:
         """When the symbol becomes stale if nothing more is heard of it (UTC ns, in session)."""
         if state.unread or state.unread_status:
             return 0
-        if state.has_quotes:
-            heard = state.valid.ts if state.valid is not None else 0
-        else:
-            heard = state.trade_ts
+        quoted = state.valid.ts if state.valid is not None else 0
+        heard = quoted if state.has_quotes else state.trade_ts
         return max(heard, self.session.opened) + max(
             self._settings.stale_after, 3 * self._settings.resolution
         )

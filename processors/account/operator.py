@@ -28,6 +28,7 @@ from schemas import (
     ResolveUnread,
     SetLimits,
     Withdraw,
+    plain,
 )
 
 
@@ -100,7 +101,7 @@ def _open(desk: Desk, account: Account, command: OpenAccount) -> None:
 def check_baseline(desk: Desk, account: Account, why: Why) -> None:
     """A day that begins with nothing, or less, has no loss one could measure: it halts."""
     if account.baseline is not None and account.baseline <= 0:
-        halt(desk, account, br.INTEGRITY, f"baseline {account.baseline} is not positive", why)
+        halt(desk, account, br.INTEGRITY, f"baseline {plain(account.baseline)} is not positive", why)
 
 
 def _deposit(desk: Desk, account: Account, command: Deposit) -> None:
@@ -109,7 +110,9 @@ def _deposit(desk: Desk, account: Account, command: Deposit) -> None:
 
 def _withdraw(desk: Desk, account: Account, command: Withdraw) -> None:
     if command.amount > account.cash:
-        _refuse(desk, account, command, f"{command.amount} is more than the cash, {account.cash}")
+        _refuse(
+            desk, account, command, f"{plain(command.amount)} is more than the cash, {plain(account.cash)}"
+        )
         return
     _flow(desk, account, command, -command.amount)
 
@@ -160,9 +163,10 @@ def _still_holds(desk: Desk, account: Account, reason: str, limits: Limits) -> s
     """Why the condition behind a reason still holds, or ""."""
     if reason == br.INTEGRITY:
         if account.unread:
-            return f"{len(account.unread)} unreadable records are not resolved: {', '.join(sorted(account.unread))}"
+            places = ", ".join(sorted(account.unread))
+            return f"{len(account.unread)} unreadable records are not resolved: {places}"
         if account.baseline is not None and account.baseline <= 0:
-            return f"the baseline, {account.baseline}, is not positive"
+            return f"the baseline, {plain(account.baseline)}, is not positive"
         return ""
     if reason == br.STALE:
         return "prices are not back; it clears itself when they are"
@@ -172,7 +176,7 @@ def _still_holds(desk: Desk, account: Account, reason: str, limits: Limits) -> s
         return f"equity is not known: {', '.join(account.unpriced)} without a price"
     for loss in br.losses(limits, account.equity, account.flows, account.baseline, account.peak):
         if loss.reason == reason and loss.reached:
-            return f"the condition still holds: {loss.value} <= {loss.threshold}"
+            return f"the condition still holds: {loss.text}"
     return ""
 
 

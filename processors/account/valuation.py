@@ -115,9 +115,9 @@ def _trip(desk: Desk, account: Account, equity: Decimal, why: Why) -> None:
         )
         after = desk.then(breached, why)
         if loss.halts:
-            halt(desk, account, loss.reason, f"{loss.value} <= {loss.threshold}", after)
+            halt(desk, account, loss.reason, loss.text, after)
         else:
-            reduce(desk, account, loss.reason, f"{loss.value} <= {loss.threshold}", after)
+            reduce(desk, account, loss.reason, loss.text, after)
     account.arm()
     write_pnl(desk, account, why)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
-from schemas import CommandRefused, DayOpened, PnL, Unread
+from schemas import CommandRefused, DayOpened, PnL, ResolveUnread, Unread
 from support.desk import LENGTH, SECOND, At
 
 
@@ -123,7 +124,7 @@ def test_pnl_at_most_every_100_ms_of_event_time() -> None:
         at.quote("X", 100 + n, f"{100 + n}.05", at=10 + n * 0.01)
     written = at.of(PnL)[first:]
     assert 9 <= len(written) <= 11
-    assert all(b.ts - a.ts >= 100_000_000 for a, b in zip(written, written[1:], strict=False))
+    assert all(b.ts - a.ts >= 100_000_000 for a, b in pairwise(written))
 
 
 def test_no_pnl_while_nothing_changes() -> None:
@@ -140,7 +141,7 @@ def test_day_baseline_and_what_trades_before_the_open() -> None:
     at.quote("X", 110, "110.10")
     at.close()
     assert at.account.baseline == at.equity
-    at.fill(at.order("sell", 10), 105) if False else at.outside_fill("sell", 10, 105)
+    at.outside_fill("sell", 10, 105)
     assert at.account.day == -50
     opened = at.open()
     day = at.of(DayOpened, opened)[0]
@@ -202,8 +203,6 @@ def test_unreadable_market_record_makes_its_symbol_stale_until_a_good_quote() ->
 
 
 def test_integrity_is_rearmed_only_after_the_record_is_resolved() -> None:
-    from schemas import ResolveUnread
-
     at = At()
     at.unreadable("broker.reports")
     place = at.last(Unread).place

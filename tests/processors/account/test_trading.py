@@ -80,8 +80,6 @@ def test_small_changes_make_no_order_and_a_target_of_zero_always_does() -> None:
     at.fill(at.of(OrderRequested, at.target(shares=100))[0].order, 100)
     assert requested(at, at.target(shares="100.5")) == []
     assert requested(at, at.target(shares=101)) == [("buy", 1)]
-    at = quoted()
-    at.fill(at.of(OrderRequested, at.target(shares=1))[0].order, 100) if at.account.orders else None
     at = quoted(min_change=Decimal("0.5"))
     at.fill(at.order("buy", 1), 100)
     assert requested(at, at.target(shares=10)) == []
