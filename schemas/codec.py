@@ -8,6 +8,7 @@ read comes back as `Unreadable` with the reason, never as an exception.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Union
@@ -24,6 +25,9 @@ from schemas.upcasters import UPCASTERS
 REASON_MAX = 200
 """Characters of a reason: it becomes part of a decision."""
 
+NESTING_MAX = 256
+"""Levels of brackets that are read: without a limit of ours, the caller's stack would set one."""
+
 
 class _Version(msgspec.Struct):
     """Whether `v` is there: an event's own has a default, for those who construct one."""
@@ -34,6 +38,7 @@ class _Version(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 _HEAD = msgspec.json.Decoder(type=dict[str, Any])
 _VERSION = msgspec.json.Decoder(type=_Version)
+_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)  # or a whole string, which hides its own
 _BROKEN = (ValueError, ArithmeticError, RecursionError)  # all that msgspec raises over bytes it cannot read
 
 
@@ -56,6 +61,8 @@ def decode(topic: str, value: bytes) -> Event | Unreadable:
         decoder, tests = _DECODERS[topic]
     except KeyError:
         return Unreadable(f"unknown topic {topic}")
+    if len(value) > NESTING_MAX and _too_deep(value):
+        return Unreadable(f"nested deeper than {NESTING_MAX} levels")
     try:
         event = decoder(value)
     except _BROKEN as problem:
@@ -98,14 +105,26 @@ def _plain(part: Any) -> Any:
     return [_plain(inner) for inner in part] if isinstance(part, list | tuple) else part
 
 
+def _too_deep(value: bytes) -> bool:
+    """Whether brackets outside of strings are open `NESTING_MAX` levels deep, and more."""
+    if value.count(b"[") + value.count(b"{") <= NESTING_MAX:
+        return False
+    depth = 0
+    for found in _BRACKET.finditer(value):
+        depth += (found[0] in b"[{") - (found[0] in b"]}")
+        if depth > NESTING_MAX:
+            return True
+    return False
+
+
 def _decode_odd(event: Event, value: bytes) -> Event | Unreadable:
-    """An event whose bytes do not begin as ours do, or with a number that is none."""
-    if not _finite(event):
-        return _unreadable("a number is not finite")
+    """An event whose bytes do not begin as ours do, or with a number that we would not write."""
+    if problem := _odd_number(event):
+        return _unreadable(problem)
     try:
         versioned = _VERSION.decode(value).v is not None
-    except _BROKEN as problem:
-        return _unreadable(f"not a JSON object: {problem}")
+    except _BROKEN as broken:
+        return _unreadable(f"not a JSON object: {broken}")
     return event if versioned else _unreadable(f"{type(event).__name__} has no schema version")
 
 
@@ -138,39 +157,34 @@ def _decode_older(kind: str, version: int, data: dict[str, Any]) -> Event | Unre
     except Exception as failed:  # an upcaster may stumble in any way over what it was not written for
         why = f"{type(failed).__name__}: {failed}"
         return _unreadable(f"{kind} version {version} could not be brought to {VERSIONS[kind]}: {why}")
-    return event if _finite(event) else _unreadable("a number is not finite")
+    return _unreadable(problem) if (problem := _odd_number(event)) else event
 
 
 def _unreadable(reason: str) -> Unreadable:
     return Unreadable(reason[:REASON_MAX])
 
 
-def _finite(part: Any) -> bool:
-    """Whether every decimal in an event or a value is a number."""
-    kind = type(part)
-    return all(
-        d is None or d.is_finite() for d in (getattr(part, name) for name in DECIMAL_FIELDS[kind])
-    ) and all(
-        inner is None or (all(map(_finite, inner)) if isinstance(inner, tuple) else _finite(inner))
-        for inner in (getattr(part, name) for name in NESTED_FIELDS[kind])
-    )
+def _odd_number(event: Event) -> str:
+    """Why `encode` would not write a number of the event; empty when it would."""
+    try:
+        _canonical(event)
+    except ValueError as problem:
+        return str(problem)
+    return ""
 
 
 def _test(kind: type[Event]) -> Callable[[Event, bytes], bool]:
-    """Whether the bytes begin as ours do and every decimal is a number: then there is nothing odd.
+    """Whether the bytes begin as ours do and every decimal can be written again: then nothing is odd.
 
-    Compiled, since each market record passes through it; for the same reason their beginnings are
-    not looked at: nobody but `encode` writes them.
+    Market records are many, so theirs is compiled, and only asks whether the decimals are numbers:
+    nobody but `encode` writes them.
     """
-    tests = [f"((d := e.{name}) is None or d.is_finite())" for name in DECIMAL_FIELDS[kind]]
-    tests += ["finite(e)"] if NESTED_FIELDS[kind] else []
     if TOPICS[kind.topic].kind != "market":
         head = f'{{"type":"{kind.__name__}","v":{VERSIONS[kind.__name__]},'.encode()
-        tests.append(f"b.startswith({head!r})")
+        return lambda event, value: value.startswith(head) and not _odd_number(event)
+    tests = [f"((d := e.{name}) is None or d.is_finite())" for name in DECIMAL_FIELDS[kind]]
     # the names are our own, from the declarations
-    test: Callable[[Event, bytes], bool] = eval(
-        f"lambda e, b: {' and '.join(tests) or True}", {"finite": _finite}
-    )
+    test: Callable[[Event, bytes], bool] = eval(f"lambda e, b: {' and '.join(tests) or True}")
     return test
 
 

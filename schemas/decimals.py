@@ -19,6 +19,7 @@ from decimal import (
     Inexact,
     InvalidOperation,
     Overflow,
+    Subnormal,
     getcontext,
     setcontext,
 )
@@ -37,7 +38,14 @@ WIDE = Context(
     Emax=999999,
     traps=[InvalidOperation, DivisionByZero, Overflow],
 )
-_LOSSLESS = Context(prec=200, Emin=-200, Emax=200, traps=[Inexact, InvalidOperation, Overflow, Clamped])
+DIGITS_MAX = 200
+"""Digits of a number that is written, before and after the point."""
+_LOSSLESS = Context(
+    prec=DIGITS_MAX,
+    Emin=-DIGITS_MAX,
+    Emax=DIGITS_MAX - 1,
+    traps=[Inexact, InvalidOperation, Overflow, Subnormal, Clamped],
+)
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -64,13 +72,15 @@ def canonical(value: Decimal) -> Decimal:
     if not value:
         return ZERO if value.is_finite() else _refuse(value)
     text = str(value)
-    if "E" not in text and ("." not in text or text[-1] != "0"):
+    if "E" not in text and len(text) < DIGITS_MAX and ("." not in text or text[-1] != "0"):
         return value if value.is_finite() else _refuse(value)
+    if not value.is_finite():
+        return _refuse(value)
     try:
         short = _LOSSLESS.normalize(value)
         return _LOSSLESS.quantize(short, ONE) if short == short.to_integral_value() else short
     except ArithmeticError:
-        raise ValueError(f"{value} takes too many digits to write") from None
+        raise ValueError(f"{value:.3E} takes too many digits to write") from None
 
 
 def _refuse(value: Decimal) -> Decimal:
