@@ -5,14 +5,18 @@ The order is that in which the core merges its inputs: (ts, rank, symbol, row).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
+from producers.marketdata.leandaily import DailyRow
 from producers.marketdata.leanfiles import Prices, QuoteRow, TradeRow
-from schemas import EXACT, Bar, Event, Quote, canonical
+from producers.marketdata.leanticks import BestQuote, TickTrade
+from producers.sessions import Session
+from schemas import EXACT, Bar, Event, Quote, Trade, canonical
 
 SESSION_OPENED, ACTION, QUOTE, TRADE, BAR, OTHER, SESSION_CLOSED = range(7)
 
@@ -37,6 +41,7 @@ class Scale:
     def __init__(self, price: Decimal = Decimal(1), split: Decimal = Decimal(1)) -> None:
         factor = EXACT.multiply(EXACT.multiply(price, split), Decimal("0.0001"))
         self._price = _Memory(lambda number: EXACT.multiply(Decimal(number), factor))
+        self.price = self._price.__getitem__
         self.size = _Memory(lambda number: Decimal(round(number / Fraction(split)))).__getitem__
 
     def bar(self, prices: Prices) -> tuple[Decimal, Decimal, Decimal, Decimal]:
@@ -79,6 +84,64 @@ def bar_drafts(
             yield ts, QUOTE, symbol, Quote, _add_quote(fields, quote, scale)
         _add_trades(fields, traded.get(ms), scale)
         yield ts, BAR, symbol, Bar, fields
+
+
+def daily_draft(symbol: str, row: DailyRow, session: Session, scale: Scale) -> Draft:
+    """The Bar of a session: its ts is the close, its period the regular hours."""
+    period = session.close - session.open
+    fields: dict[str, Any] = {"symbol": symbol, "ts": session.close, "period": period, "feed": FEED}
+    fields["open"], fields["high"], fields["low"], fields["close"] = scale.bar(row.prices)
+    fields["volume"] = scale.size(row.volume)
+    return session.close, BAR, symbol, Bar, fields
+
+
+def tick_drafts(
+    symbol: str, trades: Iterable[TickTrade], quotes: Iterable[BestQuote], scale: Scale, midnight: int
+) -> Iterator[Draft]:
+    """The Quotes and Trades of one symbol and day; `midnight` is New York's in UTC nanoseconds."""
+    made = _tick_quotes(symbol, quotes, scale, midnight), _tick_trades(symbol, trades, scale, midnight)
+    return heapq.merge(*made, key=draft_order)
+
+
+def _tick_quotes(symbol: str, rows: Iterable[BestQuote], scale: Scale, midnight: int) -> Iterator[Draft]:
+    price, size = scale.price, scale.size
+    for ms, bid, bid_size, ask, ask_size in rows:
+        ts = midnight + ms * MS
+        yield (
+            ts,
+            QUOTE,
+            symbol,
+            Quote,
+            {
+                "symbol": symbol,
+                "ts": ts,
+                "bid": price(bid) if bid else None,
+                "bid_size": size(bid_size) if bid else None,
+                "ask": price(ask) if ask else None,
+                "ask_size": size(ask_size) if ask else None,
+                "feed": FEED,
+            },
+        )
+
+
+def _tick_trades(symbol: str, rows: Iterable[TickTrade], scale: Scale, midnight: int) -> Iterator[Draft]:
+    for ms, price, size, exchange, condition in rows:
+        ts = midnight + ms * MS
+        yield (
+            ts,
+            TRADE,
+            symbol,
+            Trade,
+            {
+                "symbol": symbol,
+                "ts": ts,
+                "price": scale.price(price),
+                "size": scale.size(size),
+                "feed": FEED,
+                "exchange": exchange,
+                "condition": condition,
+            },
+        )
 
 
 def _add_trades(fields: dict[str, Any], row: TradeRow | None, scale: Scale) -> None:

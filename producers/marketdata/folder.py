@@ -1,6 +1,7 @@
 """Where LEAN's layout keeps what, and which of it is there.
 
 DIR/equity/usa/RESOLUTION/SYMBOL/YYYYMMDD_trade.zip, YYYYMMDD_quote.zip
+DIR/equity/usa/daily/SYMBOL.zip
 DIR/equity/usa/factor_files/SYMBOL.csv
 """
 
@@ -17,8 +18,8 @@ Kind = Literal["trade", "quote"]
 KINDS: tuple[Kind, ...] = ("trade", "quote")
 
 
-class DayFiles:
-    """The files of one resolution that keeps a trade and a quote file a day: minute, second, tick.
+class Files:
+    """The files of one resolution.
 
     Raises `MissingFolder` if `folder` is no LEAN folder or has nothing of the resolution.
     """
@@ -30,6 +31,34 @@ class DayFiles:
         if not self._folder.is_dir():
             there = ", ".join(_folders(self._root)) or "nothing"
             raise MissingFolder(f"{self._root} has no {resolution} data (there is: {there}): choose another")
+
+    def factor_path(self, symbol: str) -> Path:
+        """Where the factor file is, or would be."""
+        return self._root / "factor_files" / f"{symbol.lower()}.csv"
+
+    def _unknown(self, symbol: str, known: Sequence[str]) -> UnknownSymbol:
+        there = ", ".join(name.upper() for name in known) or "nothing"
+        return UnknownSymbol(
+            f"{self._folder} has no data of {symbol} (there is: {there}): choose among these"
+        )
+
+
+class DailyFiles(Files):
+    """The files of daily data: one a symbol, with all of its days."""
+
+    def path(self, symbol: str) -> Path:
+        """Where a symbol's file is. Raises `UnknownSymbol` if it is not there."""
+        known = sorted(path.stem for path in self._folder.glob("*.zip"))
+        if symbol.lower() not in known:
+            raise self._unknown(symbol, known)
+        return self._folder / f"{symbol.lower()}.zip"
+
+
+class DayFiles(Files):
+    """The files of a resolution that keeps a trade and a quote file a day: minute, second, tick."""
+
+    def __init__(self, folder: Path, resolution: str) -> None:
+        super().__init__(folder, resolution)
         self._names: dict[str, frozenset[str]] = {}
 
     def path(self, symbol: str, day: date, kind: Kind) -> Path:
@@ -39,10 +68,6 @@ class DayFiles:
     def has(self, symbol: str, day: date, kind: Kind) -> bool:
         """Whether a day's file is there."""
         return self.path(symbol, day, kind).name in self._listing(symbol)
-
-    def factor_path(self, symbol: str) -> Path:
-        """Where the factor file is, or would be."""
-        return self._root / "factor_files" / f"{symbol.lower()}.csv"
 
     def require(self, symbol: str, days: Sequence[date], *, allow_missing: bool) -> None:
         """Raise `UnknownSymbol` or `MissingDay` unless all files of `days` are there.
@@ -69,10 +94,7 @@ class DayFiles:
         if symbol not in self._names:
             known = _folders(self._folder)
             if symbol.lower() not in known:
-                there = ", ".join(name.upper() for name in known) or "nothing"
-                raise UnknownSymbol(
-                    f"{self._folder} has no data of {symbol} (there is: {there}): choose among these"
-                )
+                raise self._unknown(symbol, known)
             self._names[symbol] = frozenset(path.name for path in (self._folder / symbol.lower()).iterdir())
         return self._names[symbol]
 

@@ -5,34 +5,27 @@ Times in the files are milliseconds after midnight in New York, prices are times
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from producers.marketdata.drafts import (
     ACTION,
-    MS,
     SESSION_CLOSED,
     SESSION_OPENED,
     Draft,
     Scale,
-    bar_drafts,
     draft_order,
 )
 from producers.marketdata.errors import BadRequest, MissingFactors
-from producers.marketdata.factors import Action, FactorFile
-from producers.marketdata.folder import KINDS, DayFiles
-from producers.marketdata.leanfiles import DAY_MS, QuoteRow, TradeRow, quote_rows, read_file, trade_rows
-from producers.sessions import SECOND_NS, YEAR_MAX, YEAR_MIN, Session, midnight, sessions
+from producers.marketdata.factors import Action, FactorFile, Factors
+from producers.marketdata.leanfeeds import RESOLUTIONS, Hours, feed
+from producers.sessions import YEAR_MAX, YEAR_MIN, Session, sessions
 from schemas import EVERY_SYMBOL, CashDividend, Event, SessionClosed, SessionOpened, Split, digest
-
-Hours = Literal["regular", "extended"]
-
-PERIODS = {"minute": 60 * SECOND_NS, "second": SECOND_NS}
-"""The length of a bar by resolution, in nanoseconds."""
 
 _FORMAT = "lean 1"
 _LONGEST_CLOSURE = timedelta(days=14)
@@ -41,8 +34,9 @@ _LONGEST_CLOSURE = timedelta(days=14)
 class LeanReader:
     """The market events of `symbols` from `first` to `last` (inclusive), read from a LEAN folder.
 
-    `folder` contains equity/usa. `hours`: "regular" keeps bars that start between open and close,
-    "extended" all that the files hold. `adjusted` multiplies prices by the factors of the factor
+    `folder` contains equity/usa; `resolution` is one of `RESOLUTIONS`. `hours`: "regular" keeps
+    bars that start in [open, close) and ticks in [open, close], "extended" all that the files hold.
+    `adjusted` multiplies prices by the factors of the factor
     file; otherwise its splits and dividends are events. `allow_missing` goes on without files
     that are not there, as long as there is some data of each symbol.
 
@@ -64,12 +58,12 @@ class LeanReader:
         _check_request(symbols, first, last, resolution, hours)
         self.symbols = sorted({symbol.upper() for symbol in symbols})
         self.resolution, self.adjusted, self.hours = resolution, adjusted, hours
-        self._files = DayFiles(Path(folder), resolution)
         self.sessions = sessions(first, last)
+        self._feed = feed(Path(folder), resolution, self.sessions, hours, allow_missing)
         if not self.sessions:
             raise BadRequest(f"the US market has no session from {first} to {last}: choose other dates")
         for symbol in self.symbols:
-            self._files.require(symbol, [s.date for s in self.sessions], allow_missing=allow_missing)
+            self._feed.require(symbol)
         self._factors = self._read_factors()
         self._actions = {} if adjusted else self._read_actions(first, last)
 
@@ -79,14 +73,13 @@ class LeanReader:
         `progress` is called with the symbols' days read so far, and all of them. Raises a
         `DataError` for the first row that is wrong.
         """
-        days = [(symbol, session) for session in self.sessions for symbol in self.symbols]
-        count = sum(len(list(self._unlisted_drafts(session))) for session in self.sessions)
-        for done, (symbol, session) in enumerate(days, start=1):
-            trades = {row.ms for row in self._trades(symbol, session)}
-            quotes = {row.ms for row in self._quotes(symbol, session)}
-            count += len(quotes) + len(trades | quotes)
-            if progress is not None:
-                progress(done, len(days))
+        total, done = len(self.symbols) * len(self.sessions), 0
+        count = sum(1 for _ in self._unlisted_drafts())
+        for symbol in self.symbols:
+            for done, events in enumerate(self._feed.counts(symbol), start=done + 1):  # noqa: B020
+                count += events
+                if progress is not None:
+                    progress(done, total)
         return count
 
     @cached_property
@@ -99,67 +92,38 @@ class LeanReader:
             else [(session.date, self._actions.get(session.date)) for session in self.sessions]
         )
         options = (_FORMAT, self.resolution, self.adjusted, self.hours, self.symbols, self.sessions, shape)
-        contents = [
-            digest(f"{symbol} {day} {kind}".encode(), read_file(self._files.path(symbol, day, kind))).encode()
-            for day in days
-            for symbol in self.symbols
-            for kind in KINDS
-            if self._files.has(symbol, day, kind)
-        ]
-        return digest(repr(options).encode(), *contents)[:12]
+        return digest(repr(options).encode(), *self._feed.contents(self.symbols))[:12]
 
     def events(self) -> Iterator[Event]:
-        """All events by (ts, rank, symbol), `row` counting from 1; a day at a time is in memory."""
-        source, row = self.source, 0
+        """All events by (ts, rank, symbol), `row` counting from 1; memory does not grow with the days."""
+        source = self.source
+        feeds = (self._feed.drafts(symbol, self._scales(symbol)) for symbol in self.symbols)
+        drafts = heapq.merge(self._unlisted_drafts(), *feeds, key=draft_order)
+        for row, (_, _, _, kind, fields) in enumerate(drafts, start=1):
+            yield kind(source=source, row=row, **fields)
+
+    def _unlisted_drafts(self) -> Iterator[Draft]:
+        """What stands in no file of a day: its open and close, splits and dividends."""
         for session in self.sessions:
-            for _, _, _, kind, fields in sorted(self._drafts(session), key=draft_order):
-                row += 1
-                yield kind(source=source, row=row, **fields)
+            for symbol, action in self._actions.get(session.date, ()):
+                yield from _action_drafts(session, symbol, action)
+            yield from _session_drafts(session)
 
-    def _drafts(self, session: Session) -> Iterator[Draft]:
-        yield from self._unlisted_drafts(session)
-        for symbol in self.symbols:
-            yield from bar_drafts(
-                symbol,
-                self._trades(symbol, session),
-                self._quotes(symbol, session),
-                self._scale(symbol, session.date),
-                midnight(session.date),
-                PERIODS[self.resolution],
-            )
-
-    def _unlisted_drafts(self, session: Session) -> Iterator[Draft]:
-        """What stands in no file of the day: its open and close, splits and dividends."""
-        yield from _session_drafts(session)
-        for symbol, action in self._actions.get(session.date, ()):
-            yield from _action_drafts(session, symbol, action)
-
-    def _trades(self, symbol: str, session: Session) -> Iterator[TradeRow]:
-        if self._files.has(symbol, session.date, "trade"):
-            begin, end = self._hours(session)
-            for row in trade_rows(self._files.path(symbol, session.date, "trade")):
-                if begin <= row.ms < end:
-                    yield row
-
-    def _quotes(self, symbol: str, session: Session) -> Iterator[QuoteRow]:
-        if self._files.has(symbol, session.date, "quote"):
-            begin, end = self._hours(session)
-            for row in quote_rows(self._files.path(symbol, session.date, "quote")):
-                if begin <= row.ms < end:
-                    yield row
-
-    def _hours(self, session: Session) -> tuple[int, int]:
-        """The first millisecond of the day that is read, and the first that is not any more."""
-        if self.hours == "extended":
-            return 0, DAY_MS
-        base = midnight(session.date)
-        return (session.open - base) // MS, (session.close - base) // MS
-
-    def _scale(self, symbol: str, day: date) -> Scale:
+    def _scales(self, symbol: str) -> Callable[[date], Scale]:
+        """How a symbol's numbers are scaled by date; one object while the factors stay the same."""
         if not self.adjusted:
-            return self._unscaled
-        factors = self._factors[symbol].on(day)
-        return Scale(factors.price, factors.split)
+            return lambda day: self._unscaled
+        factors = self._factors[symbol]
+        made: dict[Factors, Scale] = {}
+
+        def scale(day: date) -> Scale:
+            row = factors.on(day)
+            if row not in made:
+                made.clear()
+                made[row] = Scale(row.price, row.split)
+            return made[row]
+
+        return scale
 
     @cached_property
     def _unscaled(self) -> Scale:
@@ -167,7 +131,7 @@ class LeanReader:
 
     def _read_factors(self) -> dict[str, FactorFile]:
         """The factor files that there are. Raises `MissingFactors` if adjusting needs more."""
-        paths = {symbol: self._files.factor_path(symbol) for symbol in self.symbols}
+        paths = {symbol: self._feed.files.factor_path(symbol) for symbol in self.symbols}
         factors = {symbol: FactorFile(path) for symbol, path in paths.items() if path.exists()}
         if self.adjusted:
             for symbol, path in paths.items():
@@ -200,8 +164,8 @@ def _check_request(symbols: Collection[str], first: date, last: date, resolution
         raise BadRequest(
             f"no calendar from {first} to {last}: choose dates in the years {YEAR_MIN} to {YEAR_MAX}"
         )
-    if resolution not in PERIODS:
-        raise BadRequest(f"resolution {resolution!r} cannot be read: choose {' or '.join(PERIODS)}")
+    if resolution not in RESOLUTIONS:
+        raise BadRequest(f"resolution {resolution!r} cannot be read: choose {' or '.join(RESOLUTIONS)}")
     if hours not in get_args(Hours):
         raise BadRequest(f"hours {hours!r} are unknown: choose {' or '.join(get_args(Hours))}")
 

@@ -5,6 +5,7 @@ Everything is checked while it is read, in whole numbers; nothing here knows of 
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,16 +48,25 @@ def read_file(path: Path) -> bytes:
         raise DamagedFile(f"{path} cannot be read: {problem}; {_RESTORE}") from problem
 
 
-def read_member(path: Path) -> str:
-    """The text of the one file in a zip. Raises `DamagedFile` if there is no such thing."""
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of the one file in a zip, counted from 1; only the zip itself is in memory.
+
+    Raises `DamagedFile` if there is no such thing, or nothing in it.
+    """
+    packed = io.BytesIO(read_file(path))
+    number = 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(packed) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise DamagedFile(f"{path} holds {len(names)} files where one is expected: {_RESTORE}")
-            return archive.read(names[0]).decode("ascii")
+            with io.TextIOWrapper(archive.open(names[0]), "ascii") as text:
+                for number, line in enumerate(text, start=1):
+                    yield number, line.rstrip("\n")
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as problem:
         raise DamagedFile(f"{path} cannot be read: {problem}; {_RESTORE}") from problem
+    if not number:
+        raise DamagedFile(f"{path} holds no rows: {_RESTORE}")
 
 
 def trade_rows(path: Path) -> Iterator[TradeRow]:
@@ -64,8 +74,8 @@ def trade_rows(path: Path) -> Iterator[TradeRow]:
     for number, line, ms, numbers in _rows(path, columns=6):
         opened, high, low, close, volume = numbers
         prices = (opened, high, low, close)
-        if fault := _fault_of_bar(prices, volume):
-            raise _bad(path, number, line, fault)
+        if fault := fault_of_bar(prices, volume):
+            raise bad_row(path, number, line, fault)
         yield TradeRow(ms, prices, volume)
 
 
@@ -78,38 +88,37 @@ def quote_rows(path: Path) -> Iterator[QuoteRow]:
         bo, bh, bl, bc, bid_size, ao, ah, al, ac, ask_size = numbers
         bid = (bo, bh, bl, bc) if bo or bh or bl or bc else None
         ask = (ao, ah, al, ac) if ao or ah or al or ac else None
-        if fault := (bid and _fault_of_bar(bid, bid_size)) or (ask and _fault_of_bar(ask, ask_size)):
-            raise _bad(path, number, line, fault)
+        if fault := (bid and fault_of_bar(bid, bid_size)) or (ask and fault_of_bar(ask, ask_size)):
+            raise bad_row(path, number, line, fault)
         yield QuoteRow(ms, bid, bid_size, ask, ask_size)
 
 
 def _rows(path: Path, columns: int) -> Iterator[tuple[int, str, int, list[int]]]:
     """Line number, line, milliseconds after midnight, and the other columns, an empty one as 0."""
     last = -1
-    lines = read_member(path).splitlines()
-    if not lines:
-        raise DamagedFile(f"{path} holds no rows: {_RESTORE}")
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered_lines(path):
         texts = line.split(",")
         if len(texts) != columns:
-            raise _bad(path, number, line, f"has {len(texts)} columns, not {columns}")
+            raise bad_row(path, number, line, f"has {len(texts)} columns, not {columns}")
         try:
             ms, numbers = int(texts[0]), [int(text or 0) for text in texts[1:]]
         except ValueError:
-            raise _bad(path, number, line, "has a column that is not a whole number") from None
+            raise bad_row(path, number, line, "has a column that is not a whole number") from None
         if not last < ms < DAY_MS:
-            raise _bad(path, number, line, _fault_of_time(ms, last))
+            raise bad_row(path, number, line, _fault_of_time(ms, last))
         last = ms
         yield number, line, ms, numbers
 
 
 def _fault_of_time(ms: int, last: int) -> str:
+    """What is wrong with the time of a bar that does not ascend within the day."""
     if 0 <= ms <= last:
         return f"begins at {ms} ms, not after the row before it ({last} ms)"
     return f"begins at {ms} ms, outside the day"
 
 
-def _fault_of_bar(prices: Prices, size: int) -> str:
+def fault_of_bar(prices: Prices, size: int) -> str:
+    """What is wrong with open, high, low, close and a size; nothing is ""."""
     opened, high, low, close = prices
     if 0 < low <= opened <= high and low <= close <= high and size >= 0:
         return ""
@@ -122,5 +131,6 @@ def _fault_of_bar(prices: Prices, size: int) -> str:
     return f"has its open ({opened}) or close ({close}) outside its low and high ({low}, {high})"
 
 
-def _bad(path: Path, number: int, line: str, fault: str) -> BadRow:
+def bad_row(path: Path, number: int, line: str, fault: str) -> BadRow:
+    """The error of a row: where it stands, what it says, what is wrong with it, and the remedy."""
     return BadRow(f"{path} line {number}: {line!r} {fault}; {_CORRECT}")

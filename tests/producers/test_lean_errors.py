@@ -52,7 +52,10 @@ def refuse(
         ),
         ("choose dates in the years 1900 to 2100", {"first": date(1, 1, 1)}),
         ("no symbols: name at least one", {"symbols": []}),
-        ("resolution 'hour' cannot be read: choose minute or second", {"resolution": "hour"}),
+        (
+            "resolution 'hour' cannot be read: choose tick or second or minute or daily",
+            {"resolution": "hour"},
+        ),
         ("hours 'night' are unknown: choose regular or extended", {"hours": "night"}),
     ],
 )
@@ -69,13 +72,9 @@ def test_no_folder(tmp_path: Path) -> None:
     refuse(MissingFolder, "has no folder equity/usa in it: name the folder", tmp_path)
 
 
-def test_no_such_resolution() -> None:
-    refuse(
-        MissingFolder,
-        "has no second data (there is: factor_files, map_files, minute)",
-        SAMPLE,
-        resolution="second",
-    )
+def test_no_such_resolution(tmp_path: Path) -> None:
+    folder = lean_folder(tmp_path, {DAY_TRADE: TRADE})
+    refuse(MissingFolder, "has no second data (there is: minute): choose", folder, resolution="second")
 
 
 @pytest.mark.parametrize("symbol", ["MSFT", "../minute/spy", ""])
