@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.examples import EXAMPLES, OLDER
-from support.golden import FOLDER, write
 
 from schemas import Event, decode, encode
 from schemas.declare import EVENTS, VERSIONS
 from schemas.export import VERSIONS_FOLDER
+from support.examples import EXAMPLES, OLDER
+from support.golden import FOLDER, write
 
 GOLDEN = sorted(FOLDER.glob("*.json"))
 
