@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 from urllib.parse import quote
@@ -156,21 +157,16 @@ class SqliteLog:
     def create(cls, path: Path, spec: LogSpec) -> SqliteLog:
         """Make a new log. Raises `LogExists`."""
         file = Path(os.path.abspath(path))
-        taken = LogExists(f"{path} exists; open it, or name another place")
-        new = file.with_name(f".{file.name}.{os.getpid()}.new")
         try:
             if file.exists():
-                raise taken
+                raise _taken(file)
             file.parent.mkdir(parents=True, exist_ok=True)
-            _remove(new)
-            _fill(new, f"sqlite:{path}", spec)
-            _name(new, file)
-        except FileExistsError:
-            raise taken from None
+            with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+                _fill(Path(folder) / "new", f"sqlite:{path}", spec)
+                _name(Path(folder) / "new", file)
+            _flush_folder(file.parent)
         except OSError as problem:
             raise LogError(f"no log can be made at {path}: {problem}") from problem
-        finally:
-            _remove(new)
         return cls(path)
 
     def _spec(self) -> LogSpec:
@@ -337,27 +333,28 @@ def _add_streams(db: apsw.Connection, streams: Sequence[Stream]) -> None:
 
 
 def _name(made: Path, file: Path) -> None:
-    """Give a file its name at once and whole. Raises `FileExistsError`; nothing is ever replaced."""
+    """Give a file its name at once and whole; nothing is ever replaced. Raises `LogExists`."""
     try:
         os.link(made, file)
     except FileExistsError:
-        raise
+        raise _taken(file) from None
     except OSError:  # a file system without hard links
         if file.exists():
-            raise FileExistsError(file) from None
+            raise _taken(file) from None
         made.rename(file)
-    made.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
+
+
+def _taken(file: Path) -> LogExists:
+    return LogExists(f"{file} exists; open it, or name another place")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
-
-
-def _remove(file: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        os.close(handle)
 
 
 class SqliteWriter:
@@ -379,13 +376,8 @@ class SqliteWriter:
 
     def limit_pages(self, pages: int) -> int:
         """Let the file grow to at most `pages` database pages; the bound in force."""
-        return int(self._row(f"PRAGMA max_page_count = {int(pages)}")[0])
-
-    def _row(self, sql: str, bindings: Sequence[Any] = ()) -> tuple[Any, ...]:
-        """The only row of a statement, read to its end."""
-        row: tuple[Any, ...]
-        (row,) = self._db.execute(sql, bindings)
-        return row
+        ((bound,),) = self._db.execute(f"PRAGMA max_page_count = {int(pages)}")
+        return cast(int, bound)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -454,10 +446,8 @@ class SqliteWriter:
     def _append_stream(self, stream: Stream, records: Sequence[NewRecord], now: int) -> list[NewRecord]:
         """Append to one partition; the seals of the blocks that fill."""
         number = self._number(stream)
-        next, sealed, boundary = self._row(
-            "SELECT next, sealed, boundary FROM streams WHERE id = ?", (number,)
-        )
-        chain = self._chain(stream, next, bytes(boundary))
+        next, sealed, boundary = self._end(stream)
+        chain = self._chain(stream, next, boundary)
         self._db.executemany(
             "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
             [(number, offset, now, r.key, r.value) for offset, r in enumerate(records, next)],
@@ -475,6 +465,17 @@ class SqliteWriter:
             (chain.next, sealed, chain.boundary, number),
         )
         return seals
+
+    def _end(self, stream: Stream) -> tuple[int, int, bytes]:
+        """Where a partition ends, where its last seal ended, and its digest at the last block's end."""
+        rows = list(
+            self._db.execute(
+                "SELECT next, sealed, boundary FROM streams WHERE id = ?", (self._number(stream),)
+            )
+        )
+        if len(rows) == 1 and tuple(map(type, rows[0])) == (int, int, bytes):
+            return cast(tuple[int, int, bytes], rows[0])
+        raise LogDamaged(f"{self._log.url} is damaged: it does not say where {stream[0]}/{stream[1]} ends")
 
     def _append_seals(self, seals: list[NewRecord], now: int) -> None:
         while seals:
@@ -518,22 +519,17 @@ class SqliteWriter:
 
     def _seal_all(self, now: int) -> None:
         """Seal every partition up to its end; last, the seals."""
-        rows = list(
-            self._db.execute(
-                "SELECT topic, partition, next, sealed, boundary FROM streams "
-                "WHERE next > sealed ORDER BY topic, partition"
-            )
+        rows = self._db.execute(
+            "SELECT topic, partition FROM streams WHERE next > sealed ORDER BY topic, partition"
         )
-        seals = [self._seal(*row) for row in rows if row[0] != SEALS[0]]
-        self._append_seals(seals, now)
-        next, sealed, boundary = self._row(
-            "SELECT next, sealed, boundary FROM streams WHERE id = ?", (self._number(SEALS),)
-        )
+        open_streams = cast(list[Stream], list(rows))
+        self._append_seals([self._seal(stream) for stream in open_streams if stream != SEALS], now)
+        next, sealed, _ = self._end(SEALS)
         if next - sealed > bool(sealed):  # after the seals' own seal, it stands there alone
-            self._append_seals([self._seal(*SEALS, next, sealed, boundary)], now)
+            self._append_seals([self._seal(SEALS)], now)
 
-    def _seal(self, topic: str, partition: int, next: int, sealed: int, boundary: bytes) -> NewRecord:
-        stream = (topic, partition)
+    def _seal(self, stream: Stream) -> NewRecord:
+        next, sealed, boundary = self._end(stream)
         chain = self._chain(stream, next, boundary)
         self._db.execute("UPDATE streams SET sealed = ? WHERE id = ?", (next, self._number(stream)))
         return seal_record(make_seal(stream, sealed, chain))
