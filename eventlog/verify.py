@@ -271,13 +271,15 @@ class _PartitionCheck:
         self._differing.append((placed, fault))
 
     def _conclude(self) -> None:
-        """What is left: the first seal that differs, seals of records that are not there, counts."""
-        if not self._torn:
-            self._report.faults += [fault for _, fault in self._differing[:1]]
-            for placed in self._seals:
-                next, end = placed.seal.next, self._chain.next
-                reason = f"sealed up to {next} ({_place(placed)}), but the records end before {end}"
-                self._add(min(placed.seal.first, end), max(next, end), end, reason)
+        """The first thing that does not hold, of which the rest is a consequence; and the counts."""
+        if self._torn:
+            pass
+        elif self._differing:
+            self._report.faults.append(self._differing[0][1])
+        elif self._seals:
+            placed, end = self._seals[0], self._chain.next
+            reason = f"sealed up to {placed.seal.next} ({_place(placed)}), but the records end before {end}"
+            self._add(min(placed.seal.first, end), max(placed.seal.next, end), end, reason)
         unsealed = self._chain.count - self._reached
         if self._stream == SEALS:
             unsealed -= bool(self._reached)  # the seal of the seals holds, and says no more than that
