@@ -25,7 +25,7 @@ from schemas.upcasters import UPCASTERS
 REASON_MAX = 200
 """Characters of a reason: it becomes part of a decision."""
 
-NESTING_MAX = 256
+NESTING_MAX = 300
 """Levels of brackets that are read: without a limit of ours, the caller's stack would set one."""
 
 
@@ -39,6 +39,7 @@ _ENCODER = msgspec.json.Encoder()
 _HEAD = msgspec.json.Decoder(type=dict[str, Any])
 _VERSION = msgspec.json.Decoder(type=_Version)
 _BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)  # or a whole string, which hides its own
+_TOO_DEEP = Unreadable(f"nested deeper than {NESTING_MAX} levels")
 _BROKEN = (ValueError, ArithmeticError, RecursionError)  # all that msgspec raises over bytes it cannot read
 
 
@@ -61,8 +62,8 @@ def decode(topic: str, value: bytes) -> Event | Unreadable:
         decoder, tests = _DECODERS[topic]
     except KeyError:
         return Unreadable(f"unknown topic {topic}")
-    if len(value) > NESTING_MAX and _too_deep(value):
-        return Unreadable(f"nested deeper than {NESTING_MAX} levels")
+    if len(value) > 2 * NESTING_MAX and _too_deep(value):  # a shorter one cannot be, or is no JSON
+        return _TOO_DEEP
     try:
         event = decoder(value)
     except _BROKEN as problem:
@@ -130,6 +131,8 @@ def _decode_odd(event: Event, value: bytes) -> Event | Unreadable:
 
 def _decode_other(topic: str, value: bytes, problem: Exception) -> Event | Unreadable:
     """Read an older version, or say why the record cannot be read."""
+    if _too_deep(value):
+        return _TOO_DEEP
     try:
         data = _HEAD.decode(value)
     except _BROKEN:
