@@ -92,6 +92,8 @@ class Writer(Protocol):
 class EventLog(LogReader, Protocol):
     """A log that can be written."""
 
+    spec: LogSpec
+
     def writer(self, id: str, *, take_over: bool = False) -> Writer:
         """Become the holder of a writer id. Raises `WriterBusy` while another holder lives."""
         ...

@@ -245,6 +245,7 @@ class KafkaLog:
         return cursor.read(end, limit)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        self.check_stream(topic, partition)
         place = TopicPartition(self.topic(topic), partition)
         try:
             found = self._watch.get_watermark_offsets(place, timeout=ANSWER_S)
@@ -253,6 +254,11 @@ class KafkaLog:
         if found is None:
             raise LogError(f"{self.url}: no answer about {place.topic}/{partition} in {ANSWER_S:.0f} s")
         return int(found[0]), int(found[1])
+
+    def check_stream(self, topic: str, partition: int) -> None:
+        """Raises `LogError` for a partition that the log does not have."""
+        if topic not in TOPICS or not 0 <= partition < self.partitions(topic):
+            raise LogError(f"{self.url} has no partition {topic}/{partition}")
 
     def wait(self, after: Mapping[Stream, int], timeout_s: float) -> bool:
         until = clock.monotonic() + timeout_s
@@ -299,6 +305,8 @@ class KafkaWriter:
         """Append; market records first, then all others in one transaction."""
         if not self._open:
             raise WriterFenced(f"{self._log.url}: writer {self.id} is closed")
+        for stream in {(r.topic, r.partition) for r in records}:
+            self._log.check_stream(*stream)
         market = [r for r in records if not TOPICS[r.topic].transactional]
         others = [r for r in records if TOPICS[r.topic].transactional]
         try:
