@@ -78,6 +78,8 @@ def _check_head(log: LogReader, stream: Stream, next: int, count: int, rolled: s
         chain = roll(log, *stream, count)
     except LogError as problem:
         return Fault(*stream, 0, next, None, str(problem))
+    if chain.count < count and chain.next >= next:
+        return Fault(*stream, 0, next, None, f"of {count} records there are {chain.count}")
     if chain.count < count:
         reason = f"the tail is truncated: the head says {count} records, there are {chain.count}"
         return Fault(*stream, chain.next, next, chain.next, reason)
