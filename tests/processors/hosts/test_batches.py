@@ -53,7 +53,7 @@ def test_the_busy_run_is_busy(finished: EventLog) -> None:
         for _, value in rows
     )
     assert [name for name in HAPPENS if not counts[name]] == []
-    assert counts["Fill"] > 300
+    assert counts["Fill"] > 200
     texts = b"".join(value for rows in decisions(finished).values() for _, value in rows)
     for said in (b'"partial"', b'"expired"', b'"cancelled"', b'"replace"', b'"crossing-zero"', b'"flatten"'):
         assert said in texts
@@ -62,7 +62,7 @@ def test_the_busy_run_is_busy(finished: EventLog) -> None:
 def test_holds(finished: EventLog) -> None:
     found = verified(finished)
     assert (found.difference, found.not_derived, found.partitions) == (None, [], 2)
-    assert found.snapshots > 8
+    assert found.snapshots >= 6
     assert found.decisions == sum(len(rows) for rows in decisions(finished).values())
     assert check_seals(finished).faults == []
 
@@ -149,4 +149,4 @@ def test_an_account_opened_in_the_session_begins_there(finished: EventLog) -> No
     assert (type(opened).__name__, opened.kind) == ("CommandApplied", "OpenAccount")
     assert at("09:30") < opened.ts <= at("10:00")
     fills = [decode("fills", r.value) for r in all_records(finished, "fills", 0) if r.key == TWO.encode()]
-    assert len(fills) > 50
+    assert len(fills) > 30
