@@ -43,6 +43,9 @@ ANSWER_S = 15.0
 SESSION_MS = 6000
 TRANSACTION_MS = 5000
 POLL_S = 0.01
+SETTLE_S = TRANSACTION_MS / 1000 + 2
+SETTLE_POLL_S = 0.002
+NOTE_S = 2.0
 END = 1 << 62
 HELD, RELEASED = "held", "released"
 RECORD_MAX = 8 * 1024 * 1024
@@ -170,6 +173,7 @@ class KafkaLog:
         self.address, self.name = split_url(url)
         self._admin = AdminClient(_client(self.address))
         self._watch = _consumer(self.address, self.group("watch"))
+        self._raw = _consumer(self.address, self.group("watch"), **{"isolation.level": "read_uncommitted"})
         self._cursors: OrderedDict[Stream, _Cursor] = OrderedDict()
         meta = self._meta()
         self.id = meta["id"]
@@ -246,14 +250,16 @@ class KafkaLog:
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         self.check_stream(topic, partition)
-        place = TopicPartition(self.topic(topic), partition)
-        try:
-            found = self._watch.get_watermark_offsets(place, timeout=ANSWER_S)
-        except KafkaException as problem:
-            raise LogError(f"{self.url}: {place.topic}/{partition}: {problem.args[0].str()}") from problem
-        if found is None:
-            raise LogError(f"{self.url}: no answer about {place.topic}/{partition} in {ANSWER_S:.0f} s")
-        return int(found[0]), int(found[1])
+        return _watermarks(self._watch, TopicPartition(self.topic(topic), partition), self.url)
+
+    def settle(self, streams: set[Stream]) -> None:
+        """Wait until what was committed can be read: the broker writes its markers after it has answered."""
+        until = clock.monotonic() + SETTLE_S
+        for topic, partition in sorted(streams):
+            place = TopicPartition(self.topic(topic), partition)
+            written = _watermarks(self._raw, place, self.url)[1]
+            while self.bounds(topic, partition)[1] < written and clock.monotonic() < until:
+                clock.sleep(SETTLE_POLL_S)
 
     def check_stream(self, topic: str, partition: int) -> None:
         """Raises `LogError` for a partition that the log does not have."""
@@ -279,6 +285,7 @@ class KafkaLog:
             cursor.close()
         self._cursors.clear()
         self._watch.close()
+        self._raw.close()
 
     def __enter__(self) -> Self:
         return self
@@ -298,8 +305,12 @@ class KafkaWriter:
         self._failed: KafkaError | None = None
         self._member = _Membership(log, id, take_over)
         self._plain: Producer | None = None
-        self._transactional: Producer | None = None
         self._open = True
+        try:
+            self._transactional: Producer | None = self._begin()
+        except KafkaException as problem:
+            self._member.close()
+            raise self._error(problem.args[0]) from problem
 
     def append(self, records: Sequence[NewRecord], /) -> None:
         """Append; market records first, then all others in one transaction."""
@@ -332,22 +343,26 @@ class KafkaWriter:
         if left:
             raise LogError(f"{self._log.url}: {left} records were not acknowledged")
 
+    def _begin(self) -> Producer:
+        """A transactional producer; from here on the former holder of the id can commit nothing."""
+        config = {
+            "transactional.id": f"{self._log.name}.{self.id}",
+            "transaction.timeout.ms": TRANSACTION_MS,
+            "socket.timeout.ms": TRANSACTION_MS,
+        }
+        producer = Producer(self._producing(config))
+        producer.init_transactions(ANSWER_S)
+        return producer
+
     def _append_transaction(self, records: Sequence[NewRecord]) -> None:
-        if self._transactional is None:
-            transactional_id = f"{self._log.name}.{self.id}"
-            config = {
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": TRANSACTION_MS,
-                "socket.timeout.ms": TRANSACTION_MS,
-            }
-            self._transactional = Producer(self._producing(config))
-            self._transactional.init_transactions(ANSWER_S)
         producer = self._transactional
+        assert producer is not None
         producer.begin_transaction()
         self._produce(producer, records)
         producer.commit_transaction(ANSWER_S)
         if self._failed is not None:
             raise KafkaException(self._failed)
+        self._log.settle({(r.topic, r.partition) for r in records})
 
     def _producing(self, more: dict[str, Any]) -> dict[str, Any]:
         return _client(
@@ -423,7 +438,7 @@ class _Membership:
         if not take_over:
             self._refuse_second()
         self._fatal: KafkaError | None = None
-        self._joined = False
+        self._joined = self._noted = False
         self._consumer = _consumer(
             log.address,
             self._group,
@@ -434,12 +449,13 @@ class _Membership:
                 "max.poll.interval.ms": 86_400_000,
                 "auto.offset.reset": "latest",
                 "error_cb": self._on_error,
+                "on_commit": self._on_commit,
             },
         )
         self._consumer.subscribe([log.topic("log")], on_assign=self._on_assign)
         until = clock.monotonic() + ANSWER_S * 2
         while not self._joined:
-            self._poll()
+            self._poll(2 * POLL_S)
             if clock.monotonic() > until:
                 self._consumer.close()
                 raise LogError(f"{log.url}: writer {id} could not join its group")
@@ -476,8 +492,15 @@ class _Membership:
             reader.close()
 
     def _leave_note(self, note: str) -> None:
-        place = TopicPartition(self._place.topic, 0, 0, note)
-        self._consumer.commit(offsets=[place], asynchronous=False)
+        """Leave it within a bounded time: a broker that is gone takes no notes."""
+        self._noted = False
+        self._consumer.commit(offsets=[TopicPartition(self._place.topic, 0, 0, note)], asynchronous=True)
+        until = clock.monotonic() + NOTE_S
+        while not self._noted and clock.monotonic() < until:
+            self._poll(POLL_S)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        self._noted = True
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
@@ -487,8 +510,8 @@ class _Membership:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = error
 
-    def _poll(self) -> None:
-        message = self._consumer.poll(0.02 if not self._joined else 0)
+    def _poll(self, seconds: float = 0) -> None:
+        message = self._consumer.poll(seconds)
         error = message.error() if message is not None else None
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._on_error(error)
@@ -524,12 +547,28 @@ def _topics(admin: AdminClient, url: str) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
+def _watermarks(consumer: Consumer, place: TopicPartition, url: str) -> tuple[int, int]:
+    """First offset and end of a partition, asked again while its leader is being elected."""
+    until = clock.monotonic() + ANSWER_S
+    while True:
+        try:
+            found = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            if found is not None:
+                return int(found[0]), int(found[1])
+            problem = f"no answer in {ANSWER_S:.0f} s"
+        except KafkaException as failed:
+            problem = failed.args[0].str()
+        if clock.monotonic() > until:
+            raise LogError(f"{url}: {place.topic}/{place.partition}: {problem}")
+        clock.sleep(POLL_S)
+
+
 def _read_meta(address: str, name: str) -> dict[str, str] | None:
     """The log's own record; None where it was not written."""
     consumer = _consumer(address, f"{name}.watch")
     try:
         place = TopicPartition(f"{name}.log", 0, OFFSET_BEGINNING)
-        first, end = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+        first, end = _watermarks(consumer, place, f"kafka://{address}/{name}")
         consumer.assign([place])
         until = clock.monotonic() + ANSWER_S
         while first < end and clock.monotonic() < until:

@@ -30,15 +30,17 @@ from schemas import (
     Withdraw,
     plain,
 )
+from schemas.ids import CLIENT_ORDER_ID_MAX
 
 
 def on_command(desk: Desk, record: Record) -> None:
-    """Apply a command, or refuse it with the reason. One for an account that is not open is left out."""
+    """Apply a command, or refuse it with the reason. One for an account that is not open is left out, and so
+    is the opening of one whose name is too long for the ids of its orders."""
     command: Any = record.event
     desk.fact_ts = command.ts
     account = desk.account(command.account)
     if account is None:
-        if not isinstance(command, OpenAccount):
+        if not isinstance(command, OpenAccount) or not _can_be_named(desk, command):
             return
         account = _opened(desk, command)
     elif command.id in account.commands:
@@ -48,6 +50,11 @@ def on_command(desk: Desk, record: Record) -> None:
         return
     account.commands[command.id] = desk.market.session.count
     COMMANDS[type(command)](desk, account, command)
+
+
+def _can_be_named(desk: Desk, command: OpenAccount) -> bool:
+    """Whether the ids of all orders that the account will ever send are short enough for a broker."""
+    return len(f"{desk.settings.log_prefix}-{command.account}-{10**15}") <= CLIENT_ORDER_ID_MAX
 
 
 def _opened(desk: Desk, command: OpenAccount) -> Account:

@@ -46,9 +46,15 @@ from schemas import (
     TradingResume,
     Unreadable,
 )
+from schemas.declare import DECIMAL_FIELDS, NESTED_FIELDS
 
 NOTHING: tuple[Event, ...] = ()
 MARKET = frozenset(CORE_MARKET_INPUTS)
+WHOLE_DIGITS_MAX, PLACES_MAX = 10, 9
+"""Of a number in a command, proposal or report: two such can be multiplied exactly."""
+TOO_MANY_DIGITS = Unreadable(
+    f"a number has over {WHOLE_DIGITS_MAX} digits before the point, or {PLACES_MAX} after"
+)
 
 
 class State(msgspec.Struct):
@@ -89,9 +95,12 @@ class Accounts:
         desk.record = record
         fast = self._market.get(kind)
         if fast is None:
+            if record.topic in MARKET:
+                if kind is not Unreadable:
+                    self.advance(event.ts)
+            elif record.offset >= 0 and not can_be_booked(event):
+                kind, record = Unreadable, msgspec.structs.replace(record, event=TOO_MANY_DIGITS)
             handler = self._handlers.get(kind)
-            if kind is not Unreadable and record.topic in MARKET:
-                self.advance(event.ts)
             if handler is not None:
                 handler(desk, record)
                 self._deadline = valuation.stale_deadline(desk)
@@ -279,3 +288,13 @@ class Accounts:
                 desk.holds(account, symbol)
         self._dirty = [a for a in desk.each_account() if a.changed]
         self._deadline = valuation.stale_deadline(desk)
+
+
+def can_be_booked(event: Any) -> bool:
+    """Whether every number of a fact is short enough to be computed with exactly."""
+    kind = type(event)
+    for name in DECIMAL_FIELDS.get(kind, ()):
+        value = getattr(event, name)
+        if value and (value.adjusted() >= WHOLE_DIGITS_MAX or value.as_tuple().exponent < -PLACES_MAX):
+            return False
+    return all(can_be_booked(getattr(event, name)) for name in NESTED_FIELDS.get(kind, ()))

@@ -218,3 +218,18 @@ def test_session_bounds_are_those_of_the_event() -> None:
     session = at.accounts.desk.market.session
     assert (session.close - session.opened) == LENGTH
     assert session.opened % SECOND == 0
+
+
+@pytest.mark.parametrize("amount", ["1E-40", "0.0000000001", "10000000000"])
+def test_a_number_too_long_to_be_booked_halts_and_books_nothing(amount) -> None:
+    at = At()
+    at.deposit(amount)
+    assert at.account.cash == 100_000
+    assert at.state == "HALTED"
+    assert "digits" in at.last(Unread).reason
+
+
+def test_an_account_whose_name_is_too_long_for_order_ids_is_not_opened() -> None:
+    at = At()
+    assert at.open_account("a" * 30, 100) == []
+    assert at.open_account("a" * 20, 100) != []
