@@ -4,11 +4,11 @@ INSTALLED := .venv/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help install lock test lint types imports bench
+.PHONY: help install lock test test-kafka lint types imports bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with everything needed to run and develop
 
@@ -27,6 +27,9 @@ lock: ## write requirements*.txt anew from pyproject.toml (needs uv: pip install
 
 test: install ## run the tests
 	$(BIN)/python -m pytest
+
+test-kafka: install ## run the tests of the Kafka store; they start a broker (Docker, or a JDK 17 with Maven)
+	$(BIN)/python -m pytest -m kafka tests/kafka
 
 lint: install ## check style and format
 	$(BIN)/ruff check .

@@ -189,7 +189,7 @@ class Strategies:
 
     name = "strategies"
     version = "1"
-    inputs = ("market.status", "market.quotes", "market.trades", "market.bars", "orders", "fills")
+    inputs: tuple[str, ...] = ("market.status", "market.quotes", "market.trades", "market.bars", "orders", "fills")
 
     def __init__(self, members: Sequence[tuple[StrategySetting, Strategy]], view: AccountView) -> None:
         """`members` are the strategies with their settings; `view` shows their accounts.
