@@ -93,7 +93,7 @@ class InProcessHost:
             try:
                 self._take_all(worker, progress, stop)
             except StrategyError:
-                self._keep(writer, worker.pending)
+                self._keep(writer, worker)
                 raise
             return Ran(worker.core.pipeline, worker.taken, worker.decisions, worker.core.replayed)
 
@@ -104,27 +104,23 @@ class InProcessHost:
             opened = evolve(self._configured, epoch=core.epoch)
             writer.append(journal_records([opened], self.partition))
         streams = input_streams(self.log, self.partition, core.pipeline.inputs)
-        starts = {stream: self.log.bounds(*stream)[0] for stream in streams}
-        positions = starts | {s: core.positions[s] for s in streams if s in core.positions}
-        return _Worker(
-            writer, core, self.partition, self._configured.settings.snapshot_every, streams, positions
-        )
+        bounds = {stream: self.log.bounds(*stream) for stream in streams}
+        return _Worker(writer, core, self.partition, self._configured.settings.snapshot_every, bounds)
 
     def _take_all(
         self, worker: _Worker, progress: Callable[[Progress], None] | None, stop: Callable[[], bool]
     ) -> None:
-        bounds = {stream: self.log.bounds(*stream) for stream in worker.streams}
-        ends = {stream: end for stream, (_, end) in bounds.items()}
-        before_run = sum(worker.positions[s] - first for s, (first, _) in bounds.items())
-        total = sum(end - first for first, end in bounds.values())
+        before_run = sum(worker.positions[s] - first for s, (first, _) in worker.bounds.items())
+        total = sum(end - first for first, end in worker.bounds.values())
 
         def report() -> None:
             if progress is not None:
                 progress(Progress(before_run + worker.taken, total, worker.core.pipeline.now))
 
-        for source, record in Merge(self.log, worker.streams, dict(worker.positions), ends):
-            worker.take(source, record)
-            if worker.pending >= self._batch_size:
+        take, pending, full = worker.take, worker.order, self._batch_size
+        for source, record in worker.inputs(self.log):
+            take(source, record)
+            if len(pending) >= full:
                 worker.commit()
                 report()
                 if stop():
@@ -132,17 +128,16 @@ class InProcessHost:
         worker.finish()
         report()
 
-    def _keep(self, writer: Writer, count: int) -> None:
-        """After a failure: do the `count` inputs again that were taken well, and commit them.
+    def _keep(self, writer: Writer, failed: _Worker) -> None:
+        """After a failure: do the inputs again that were taken well, and commit them.
 
         The pipeline that failed is half way through an input, so another one is recovered. Where
         that fails too, nothing is lost: the log stands at its last batch, and the first error counts.
         """
         with suppress(Exception):
             worker = self._worker(writer)
-            ends = {stream: self.log.bounds(*stream)[1] for stream in worker.streams}
-            inputs = Merge(self.log, worker.streams, dict(worker.positions), ends)
-            for source, record in islice(inputs, count):
+            worker.bounds = failed.bounds
+            for source, record in islice(worker.inputs(self.log), len(failed.order)):
                 worker.take(source, record)
             worker.finish()
 
@@ -156,30 +151,38 @@ class _Worker:
         core: Recovered,
         partition: int,
         snapshot_every: int,
-        streams: list[Stream],
-        positions: dict[Stream, int],
+        bounds: dict[Stream, tuple[int, int]],
     ) -> None:
-        self.core, self.streams, self.positions = core, streams, positions
+        """`bounds` are the streams in order, with their first offsets and where to stop."""
+        self.core, self.bounds, self.streams = core, bounds, list(bounds)
+        self.order = bytearray()
+        """The sources of the inputs applied and not yet committed."""
         self.taken = 0
         self.decisions = 0
         self._writer, self._partition = writer, partition
         self._snapshot_every = snapshot_every
         self._since_snapshot = core.replayed
-        self._before = dict(positions)
-        self._order = bytearray()
+        self._next = [core.positions.get(stream, first) for stream, (first, _) in bounds.items()]
+        """Of each stream, the next offset to read."""
+        self._before = self.positions
         self._made: list[NewRecord] = []
         self._dead: list[Event] = []
 
     @property
-    def pending(self) -> int:
-        """Inputs applied and not yet committed."""
-        return len(self._order)
+    def positions(self) -> dict[Stream, int]:
+        """The next offset of each stream."""
+        return dict(zip(self.streams, self._next, strict=True))
+
+    def inputs(self, log: EventLog) -> Iterator[tuple[int, Record]]:
+        """What there is to take, in order, each with the index of its stream."""
+        ends = {stream: end for stream, (_, end) in self.bounds.items()}
+        return iter(Merge(log, self.streams, self.positions, ends))
 
     def take(self, source: int, record: Record) -> None:
         """Apply one input."""
         made = self.core.pipeline.apply(record)
-        self._order.append(source)
-        self.positions[self.streams[source]] = record.offset + 1
+        self.order.append(source)
+        self._next[source] = record.offset + 1
         if made:
             self._made.extend(decision_record(event, self._partition) for event in made)
         if type(record.event) is Unreadable:
@@ -187,34 +190,34 @@ class _Worker:
 
     def commit(self) -> None:
         """Append what is pending: decisions, the batch, and a snapshot when one is due."""
-        core = self.core
+        core, positions = self.core, self.positions
         batch = make_batch(
             self._partition,
             core.next_batch,
             core.epoch,
             self.streams,
             self._before,
-            bytes(self._order),
-            self.positions,
+            bytes(self.order),
+            positions,
             core.pipeline.seqs,
             core.pipeline.now,
         )
-        self._since_snapshot += len(self._order)
+        self._since_snapshot += len(self.order)
         due = self._since_snapshot >= self._snapshot_every
         journal = [*self._dead, batch, *(self._snapshot(batch.number) if due else ())]
         self._writer.append([*self._made, *journal_records(journal, self._partition)])
         self._since_snapshot = 0 if due else self._since_snapshot
-        self.taken += len(self._order)
+        self.taken += len(self.order)
         self.decisions += len(self._made)
         core.next_batch += 1
-        self._before = dict(self.positions)
-        self._order.clear()
+        self._before = positions
+        self.order.clear()
         self._made.clear()
         self._dead.clear()
 
     def finish(self) -> None:
         """Commit what is pending, and a snapshot of the end: another configuration may begin there."""
-        if self._order:
+        if self.order:
             self.commit()
         if self._since_snapshot:
             self._writer.append(journal_records(self._snapshot(self.core.next_batch - 1), self._partition))

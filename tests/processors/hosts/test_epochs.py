@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from eventlog import EventLog
+from processors.hosts.inprocess import Progress
 from processors.hosts.journal import batches, configurations
 from processors.hosts.recovery import ConfigurationChanged, difference, same_configuration
 from processors.hosts.replay import NotRestored
 from processors.hosts.verify import Derived, derive
 from processors.strategies.processor import StrategyError
-from schemas import Configured, CoreSettings
+from schemas import Configured, CoreSettings, Deposit
+from support.market import at
 from support.runs import (
     NOISY,
     ONE,
     all_records,
+    busy_commands,
     busy_log,
     busy_settings,
     configured,
@@ -28,6 +32,7 @@ from support.runs import (
     run,
     strategy,
     verified,
+    write_facts,
 )
 from tape.wiring import build, installed
 
@@ -248,6 +253,26 @@ def test_what_came_before_the_failure_is_kept_and_the_fixed_strategy_goes_on(
         assert found_after.not_derived == [
             f"partition 0, epoch 1: strategy buggy: the source of {file}:Buggy is another now"
         ]
+
+
+def test_facts_that_came_meanwhile_do_not_change_what_is_kept(tmp_path: Path) -> None:
+    """A command that belongs further back was appended after the run had begun."""
+    file = tmp_path / "buggy.py"
+    with busy_log(tmp_path) as log:
+        deposit = Deposit(id="late", account=ONE, ts=at("09:31"), who="", why="", amount=Decimal(1))
+
+        def append(_: Progress) -> None:
+            if log.bounds("operator.commands", 0)[1] == len(busy_commands()) - 1:
+                write_facts(log, (), [deposit])
+
+        with pytest.raises(StrategyError) as found:
+            host(log, buggy(file, "1 / (self.seen - 90)"), batch=50).run(append)
+        *_, last = batches(log, 0)
+        _, partition, offset = found.value.identity.split("/")
+        assert int(offset) in [i.next for i in last.inputs if i.partition == int(partition)]
+        ran = run(log, buggy(file, "pass"))
+        assert ran.pipeline.accounts.desk.accounts[ONE].deposits == 5001
+        assert verified(log).difference is None
 
 
 def test_a_strategy_that_fails_on_its_first_event(tmp_path: Path) -> None:

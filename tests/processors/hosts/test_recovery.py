@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -95,6 +96,35 @@ def test_killed_at_any_moment(undisturbed: str, tmp_path: Path, snapshot_every: 
         assert ran.replayed < 70 or snapshot_every == 10**9
         assert finish(log, snapshot_every=snapshot_every) == undisturbed
         assert verified(log).difference is None
+
+
+class Counting:
+    """A log that counts the records it is asked for, by topic."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.read_of: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def read(self, topic: str, partition: int, **bounds: Any) -> list[Record]:
+        records = self._log.read(topic, partition, **bounds)
+        self.read_of[topic] += len(records)
+        return records
+
+
+def test_reads_no_more_of_a_long_log_than_it_needs(tmp_path: Path) -> None:
+    """Of batches and snapshots, some on the way to the newest snapshot; of inputs, none before it."""
+    with busy_log(tmp_path) as log:
+        settings = busy_settings(snapshot_every=30)
+        taken = run(log, settings, batch=1).taken
+        counting: Any = Counting(log)
+        recover(counting, 0, configured(log, settings), build)
+        assert log.bounds("batches", 0)[1] == taken > 500
+        assert counting.read_of["batches"] < 100
+        assert counting.read_of["snapshots"] < 20
+        assert counting.read_of["market.quotes"] == 0
 
 
 # ---------------------------------------------------------------- what recovery refuses
