@@ -6,7 +6,9 @@ The order is that in which the core merges its inputs: (ts, rank, symbol, row).
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from operator import itemgetter
@@ -15,8 +17,8 @@ from typing import Any
 from producers.marketdata.leandaily import DailyRow
 from producers.marketdata.leanfiles import Prices, QuoteRow, TradeRow
 from producers.marketdata.leanticks import BestQuote, TickTrade
-from producers.sessions import Session
-from schemas import EXACT, Bar, Event, Quote, Trade, canonical
+from producers.sessions import Calendar, Session
+from schemas import EVERY_SYMBOL, EXACT, Bar, Event, Quote, SessionClosed, SessionOpened, Trade, canonical
 
 SESSION_OPENED, ACTION, QUOTE, TRADE, BAR, OTHER, SESSION_CLOSED = range(7)
 
@@ -27,8 +29,39 @@ draft_order = itemgetter(0, 1, 2)
 
 FEED = "lean"
 MS = 1_000_000
+_DAY = timedelta(days=1)
 _NO_PRICES = (None, None, None, None)
 _MEMORY_MAX = 100_000
+
+
+def session_drafts(session: Session) -> Iterator[Draft]:
+    """The open and the close of a session."""
+    opened = {
+        "session": session.date.isoformat(),
+        "ts": session.open,
+        "close": session.close,
+        "extended_open": session.extended_open,
+        "extended_close": session.extended_close,
+    }
+    yield session.open, SESSION_OPENED, EVERY_SYMBOL, SessionOpened, opened
+    closed = {"session": session.date.isoformat(), "ts": session.close}
+    yield session.close, SESSION_CLOSED, EVERY_SYMBOL, SessionClosed, closed
+
+
+def with_sessions(drafts: Iterable[Draft], calendar: Calendar) -> Iterator[Draft]:
+    """`drafts`, which are in order, with open and close of each session from the first day to the last."""
+    pending = deque[Draft]()
+    last: date | None = None
+    for draft in drafts:
+        day = calendar.day(draft[0])
+        if day != last:
+            for session in calendar.between(last + _DAY if last else day, day):
+                pending.extend(session_drafts(session))
+            last = day
+        while pending and draft_order(pending[0]) <= draft_order(draft):
+            yield pending.popleft()
+        yield draft
+    yield from pending
 
 
 class Scale:

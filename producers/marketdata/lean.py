@@ -13,19 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from producers.marketdata.drafts import (
-    ACTION,
-    SESSION_CLOSED,
-    SESSION_OPENED,
-    Draft,
-    Scale,
-    draft_order,
-)
+from producers.marketdata.drafts import ACTION, Draft, Scale, draft_order, session_drafts
 from producers.marketdata.errors import BadRequest, MissingFactors
 from producers.marketdata.factors import Action, FactorFile, Factors
-from producers.marketdata.leanfeeds import RESOLUTIONS, Hours, feed
-from producers.sessions import YEAR_MAX, YEAR_MIN, Session, sessions
-from schemas import EVERY_SYMBOL, CashDividend, Event, SessionClosed, SessionOpened, Split, digest
+from producers.marketdata.leanfeeds import RESOLUTIONS, feed
+from producers.sessions import YEAR_MAX, YEAR_MIN, Hours, Session, sessions
+from schemas import CashDividend, Event, Split, digest
 
 _FORMAT = "lean 1"
 _LONGEST_CLOSURE = timedelta(days=14)
@@ -107,7 +100,7 @@ class LeanReader:
         for session in self.sessions:
             for symbol, action in self._actions.get(session.date, ()):
                 yield from _action_drafts(session, symbol, action)
-            yield from _session_drafts(session)
+            yield from session_drafts(session)
 
     def _scales(self, symbol: str) -> Callable[[date], Scale]:
         """How a symbol's numbers are scaled by date; one object while the factors stay the same."""
@@ -168,19 +161,6 @@ def _check_request(symbols: Collection[str], first: date, last: date, resolution
         raise BadRequest(f"resolution {resolution!r} cannot be read: choose {' or '.join(RESOLUTIONS)}")
     if hours not in get_args(Hours):
         raise BadRequest(f"hours {hours!r} are unknown: choose {' or '.join(get_args(Hours))}")
-
-
-def _session_drafts(session: Session) -> Iterator[Draft]:
-    opened = {
-        "session": session.date.isoformat(),
-        "ts": session.open,
-        "close": session.close,
-        "extended_open": session.extended_open,
-        "extended_close": session.extended_close,
-    }
-    yield session.open, SESSION_OPENED, EVERY_SYMBOL, SessionOpened, opened
-    closed = {"session": session.date.isoformat(), "ts": session.close}
-    yield session.close, SESSION_CLOSED, EVERY_SYMBOL, SessionClosed, closed
 
 
 def _action_drafts(session: Session, symbol: str, action: Action) -> Iterator[Draft]:

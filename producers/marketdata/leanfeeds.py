@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from producers.marketdata.drafts import MS, Draft, Scale, bar_drafts, daily_draft, tick_drafts
 from producers.marketdata.errors import BadRow, MissingDay
@@ -15,10 +15,8 @@ from producers.marketdata.folder import KINDS, DailyFiles, DayFiles, Files, Kind
 from producers.marketdata.leandaily import DailyRow, daily_rows
 from producers.marketdata.leanfiles import DAY_MS, QuoteRow, TradeRow, quote_rows, read_file, trade_rows
 from producers.marketdata.leanticks import BestQuote, TickTrade, best_quotes, tick_trades
-from producers.sessions import SECOND_NS, Session, midnight
+from producers.sessions import SECOND_NS, Hours, Session, midnight
 from schemas import digest
-
-Hours = Literal["regular", "extended"]
 
 RESOLUTIONS = {
     "tick": 0,
