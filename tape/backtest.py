@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eventlog import EventLog, LogSpec, create_log, heads, last_rows, open_log
-from eventlog.errors import LogError, WriterBusy
+from eventlog.errors import LogError, LogFull, WriterBusy
 from processors.hosts.inprocess import InProcessHost, Progress, core_partition
 from processors.pipeline import Pipeline
 from producers.importer import import_events
@@ -198,6 +198,10 @@ def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
             try:
                 _bring_in_facts(made, log, report, stop)
                 pipeline = _decide(made, log, file, report, stop)
+            except LogFull as full:
+                raise LogFull(
+                    f"{url} has no room left; what was committed stands: make room, and go on with --resume"
+                ) from full
             finally:
                 write_heads(log, file)
         account = pipeline.accounts.desk.accounts[ACCOUNT]
@@ -279,4 +283,4 @@ def write_heads(log: EventLog, file: Path) -> None:
         temporary.write_text(json.dumps(heads(log), indent=1, sort_keys=True), encoding="utf-8")
         temporary.replace(file.with_name(f"{file.name}.head"))
     except (LogError, OSError):
-        pass  # a full disk, say: the run has said so, and an old head shows a truncated tail too
+        temporary.unlink(missing_ok=True)  # a full disk, say: the run has said so, and an old head serves too

@@ -115,7 +115,7 @@ def _tell(problem: BaseException, code: int) -> None:
     if isinstance(problem, typer.TyperException):
         kind, text = "Usage", problem.format_message().replace("Value error, ", "")
         if context := getattr(problem, "ctx", None):
-            text = f"{text.rstrip('.')}; see {context.command_path} --help"
+            text = f"{text.rstrip('.?')}; see {context.command_path} --help".replace(". Did", "; did")
     elif isinstance(problem, OSError) and problem.filename is not None:
         text = f"{problem.filename}: {problem.strerror}"
     elif isinstance(problem, KeyboardInterrupt | typer.Abort):

@@ -38,7 +38,7 @@ def read_limits(file: Path | None, defaults: dict[str, Any]) -> Limits:
         elif isinstance(value, bool) != (fields[name].annotation is bool):
             wanted = "true or false" if fields[name].annotation is bool else "not true or false"
             raise LimitsError(f"limits file {file}: {name} is {_said(value)}; it must be {wanted}")
-        elif isinstance(value, Decimal) and not fits(value):
+        elif isinstance(value, Decimal) and value.is_finite() and not fits(value):
             raise LimitsError(f"limits file {file}: {name} is {value}; it has too many digits")
     if isinstance(given.get("restricted"), list):
         given["restricted"] = [s.upper() if isinstance(s, str) else s for s in given["restricted"]]
