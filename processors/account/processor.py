@@ -61,6 +61,7 @@ class State(msgspec.Struct):
     """All that the processor remembers."""
 
     now: int
+    fact_ts: int
     session: Session
     symbols: dict[str, SymbolState]
     accounts: dict[str, Account]
@@ -273,14 +274,14 @@ class Accounts:
     def snapshot(self) -> bytes:
         """All state, as canonical JSON."""
         market = self.desk.market
-        state = State(market.now, market.session, market.symbols, self.desk.accounts)
+        state = State(market.now, self.desk.fact_ts, market.session, market.symbols, self.desk.accounts)
         return msgspec.json.encode(state, order="deterministic")
 
     def restore(self, snapshot: bytes) -> None:
         """Be as the snapshot says; what is derived from it is worked out again."""
         state = msgspec.json.decode(snapshot, type=State)
         desk = self.desk
-        desk.market.now, desk.market.session = state.now, state.session
+        desk.market.now, desk.fact_ts, desk.market.session = state.now, state.fact_ts, state.session
         desk.market.symbols, desk.accounts = state.symbols, state.accounts
         desk.holders = {}
         for account in desk.each_account():

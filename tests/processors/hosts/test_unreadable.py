@@ -138,7 +138,6 @@ def test_cut_off_and_run_again(tmp_path: Path) -> None:
         assert dead_letters(two, 0) == dead_letters(log, 0)
 
 
-@pytest.mark.xfail(reason="the account's snapshot leaves out the time of the last command (Desk.fact_ts)")
 def test_before_the_market_has_begun(tmp_path: Path) -> None:
     """Time is the last command's until then, also after a restore."""
     with create_log(f"sqlite:{tmp_path / 'log'}", SPEC) as log:
