@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eventlog.sqlite import SqliteLog, SqliteWriter
 from support.cli import (
     BACKTEST,
     MONDAY,
@@ -217,7 +218,29 @@ def test_an_out_folder_that_cannot_be(tmp_path: Path) -> None:
     assert ran.said == f"{tmp_path}/file/out cannot be made: Not a directory; name another --out"
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite says that it is full, as on a full disk."""
+    begin = SqliteLog.writer
+
+    def writer(log: SqliteLog, id: str, *, take_over: bool = False) -> SqliteWriter:
+        made = begin(log, id, take_over=take_over)
+        made.limit_pages(100)
+        return made
+
+    args = (*BACKTEST, *SPY, *MONDAY, "--out", tmp_path)
+    with monkeypatch.context() as small:
+        small.setattr(SqliteLog, "writer", writer)
+        ran = here(*args)
+    assert ran.code == 1
+    assert ran.said == (
+        f"sqlite:{log_in(tmp_path)} has no room left; what was committed stands: make room, "
+        "and go on with --resume"
+    )
+    assert here("verify", log_in(tmp_path)).code == 0
+    assert here(*args, "--resume").code == 0
+
+
+def test_files_that_may_not_grow(tmp_path: Path) -> None:
     """Files may grow to 500 KB only: the run stops, the log holds, and goes on where there is room."""
     undisturbed = run(tmp_path / "a", *SPY, *THREE_DAYS)
 
