@@ -16,6 +16,7 @@ from processors.strategies.context import USER_DECIMALS, Context, Moment, root_o
 from processors.strategies.state import StateCodec, StateError, dump, load_decimals, save_decimals
 from processors.strategies.view import AccountView
 from schemas import (
+    CORE_MARKET_INPUTS,
     Bar,
     Event,
     Fill,
@@ -189,7 +190,7 @@ class Strategies:
 
     name = "strategies"
     version = "1"
-    inputs: tuple[str, ...] = ("market.status", "market.quotes", "market.trades", "market.bars", "orders", "fills")
+    inputs: tuple[str, ...] = (*CORE_MARKET_INPUTS, "orders", "fills")
 
     def __init__(self, members: Sequence[tuple[StrategySetting, Strategy]], view: AccountView) -> None:
         """`members` are the strategies with their settings; `view` shows their accounts.
