@@ -19,7 +19,6 @@ from eventlog.kafka import broker as kafka
 from schemas import NewRecord
 from support.log_suite import COMMANDS, SPEC, LogSuite, numbers, read_all, values
 
-
 pytestmark = pytest.mark.kafka
 
 
