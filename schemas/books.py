@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from schemas.declare import Event, event
+from schemas.decision import Decision
+from schemas.declare import event
 from schemas.market import Price
 from schemas.orders import Quantity, Side
 
 
 @event("fills")
-class Fill(Event):
+class Fill(Decision):
     """An execution, booked. `cause` is the broker's report, or in simulation the event that filled it."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     order: str
     execution: str
     strategy: str
@@ -30,30 +25,18 @@ class Fill(Event):
 
 
 @event("fills")
-class FillBusted(Event):
+class FillBusted(Decision):
     """A booked execution is taken out again. `fill` is its account:seq."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     fill: str
     execution: str
     reason: str
 
 
 @event("fills")
-class FillCorrected(Event):
+class FillCorrected(Decision):
     """A booked execution is replaced by these terms."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     fill: str
     execution: str
     quantity: Quantity
@@ -63,15 +46,9 @@ class FillCorrected(Event):
 
 
 @event("fills")
-class InternalTransfer(Event):
+class InternalTransfer(Decision):
     """Shares move between two books of the account at `price`; no order, no fee, no cash."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     symbol: str
     giver: str
     taker: str
@@ -80,19 +57,13 @@ class InternalTransfer(Event):
 
 
 @event("positions")
-class PositionChanged(Event):
+class PositionChanged(Decision):
     """A book's state after a change, with the account's net position of the symbol beside it.
 
     `quantity` and `cost` are signed; `average` is cost / quantity for display, None when flat.
     `realized` is gross of fees.
     """
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     strategy: str
     symbol: str
     quantity: Decimal
@@ -107,22 +78,16 @@ class PositionChanged(Event):
 
 
 @event("pnl")
-class DayOpened(Event):
+class DayOpened(Decision):
     """A session's baseline: equity at the last regular close."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     session: str
     baseline: Decimal | None
     peak: Decimal | None
 
 
 @event("pnl")
-class PnL(Event):
+class PnL(Decision):
     """The account's money at one moment.
 
     equity = cash + receivables + value = starting cash + net deposits + realized - fees + income
@@ -131,12 +96,6 @@ class PnL(Event):
     valuation less the sum of the strategies' books.
     """
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     equity: Decimal | None
     cash: Decimal
     receivables: Decimal

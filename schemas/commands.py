@@ -51,15 +51,20 @@ class Limits(Value):
     on_trip: Literal["cancel", "flatten"] = "cancel"
 
 
-@event("operator.commands")
-class OpenAccount(Event):
-    """Open an account with starting cash. `multiplier` is gross exposure allowed per equity."""
+class Command(Event):
+    """What every command carries: an id of its own, whom it concerns, when (UTC ns), who and why."""
 
     id: Text
     account: Text
     ts: int
     who: str
     why: str
+
+
+@event("operator.commands")
+class OpenAccount(Command):
+    """Open an account with starting cash. `multiplier` is gross exposure allowed per equity."""
+
     cash: Annotated[Decimal, Field(ge=0)]
     kind: Literal["cash", "margin"]
     multiplier: Amount
@@ -69,74 +74,43 @@ class OpenAccount(Event):
 
 
 @event("operator.commands")
-class Deposit(Event):
+class Deposit(Command):
     """Cash comes in."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     amount: Amount
 
 
 @event("operator.commands")
-class Withdraw(Event):
+class Withdraw(Command):
     """Cash goes out."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     amount: Amount
 
 
 @event("operator.commands")
-class SetLimits(Event):
+class SetLimits(Command):
     """Replace the account's limits."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     limits: Limits
 
 
 @event("operator.commands")
-class HaltAccount(Event):
+class HaltAccount(Command):
     """Refuse every order of a strategy until re-armed."""
-
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
 
 
 @event("operator.commands")
-class Rearm(Event):
+class Rearm(Command):
     """Clear a reason of a halt or of REDUCING. New limits may come with it."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     reason: Text
     limits: Limits | None = None
 
 
 @event("operator.commands")
-class PlaceOrder(Event):
+class PlaceOrder(Command):
     """An order by hand; it goes to the book `operator` unless another is named."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     symbol: Text
     side: Side
     quantity: Quantity
@@ -149,14 +123,9 @@ class PlaceOrder(Event):
 
 
 @event("operator.commands")
-class ReplaceOrder(Event):
+class ReplaceOrder(Command):
     """Change quantity or prices of a working order. What is None stays."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     order: Text
     quantity: Quantity | None = None
     limit: Price | None = None
@@ -164,37 +133,22 @@ class ReplaceOrder(Event):
 
 
 @event("operator.commands")
-class CancelOrder(Event):
+class CancelOrder(Command):
     """Cancel a working order."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     order: Text
 
 
 @event("operator.commands")
-class Flatten(Event):
+class Flatten(Command):
     """Close the net position of a symbol, or of all."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     symbol: str | None = None
 
 
 @event("operator.commands")
-class ResolveUnread(Event):
+class ResolveUnread(Command):
     """What to do about a record that could not be read: read it again, or leave it out."""
 
-    id: Text
-    account: Text
-    ts: int
-    who: str
-    why: str
     place: Text
     action: Literal["retry", "drop"]

@@ -1,16 +1,12 @@
-"""What an order is, and what the core decides about it.
-
-Every decision carries `account`, `seq` (gapless per account), `prev` (the account's previous
-`seq` in the same topic, 0 for the first), `cause` (the identity of what led to it), `trace`
-(the identity of the root: for an order, its signal) and `ts` (UTC ns).
-"""
+"""What an order is, and what the core decides about it."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from schemas.declare import Event, Field, Value, event, value
+from schemas.decision import Decision
+from schemas.declare import Field, Value, event, value
 from schemas.market import Price
 
 Quantity = Annotated[Decimal, Field(gt=0)]
@@ -44,15 +40,9 @@ class Check(Value):
 
 
 @event("orders")
-class OrderRequested(Event):
+class OrderRequested(Decision):
     """A signal or command, sized: the order that Tape would like to send."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     order: str
     strategy: str
     symbol: str
@@ -66,15 +56,9 @@ class OrderRequested(Event):
 
 
 @event("orders")
-class OrderAccepted(Event):
+class OrderAccepted(Decision):
     """The order passed every check and goes to the broker under `order` as its client id."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     order: str
     strategy: str
     symbol: str
@@ -91,15 +75,9 @@ class OrderAccepted(Event):
 
 
 @event("orders")
-class OrderDenied(Event):
+class OrderDenied(Decision):
     """The order failed at least one check; all that failed are in `checks`."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     order: str
     strategy: str
     symbol: str
@@ -111,19 +89,13 @@ class OrderDenied(Event):
 
 
 @event("orders")
-class OrderChanged(Event):
+class OrderChanged(Decision):
     """The order's state after something happened to it.
 
     `pending` is what was asked of the broker and not yet answered; with "replace",
     `new_quantity`, `new_limit` and `new_stop` are what was asked for. `fix` is the FIX OrdStatus.
     """
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     order: str
     strategy: str
     symbol: str
@@ -143,15 +115,9 @@ class OrderChanged(Event):
 
 
 @event("orders")
-class CommandApplied(Event):
+class CommandApplied(Decision):
     """An operator's command took effect."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     command: str
     kind: str
     who: str
@@ -159,15 +125,9 @@ class CommandApplied(Event):
 
 
 @event("orders")
-class CommandRefused(Event):
+class CommandRefused(Decision):
     """An operator's command changed nothing, and why."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     command: str
     kind: str
     who: str
@@ -175,30 +135,18 @@ class CommandRefused(Event):
 
 
 @event("orders")
-class Anomaly(Event):
+class Anomaly(Decision):
     """Something happened that should not; `kind` is one of a fixed list, `detail` for people."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     kind: str
     order: str
     detail: str
 
 
 @event("orders")
-class Drift(Event):
+class Drift(Decision):
     """Our books and the broker's differ."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     what: str
     symbol: str
     ours: str
@@ -206,14 +154,8 @@ class Drift(Event):
 
 
 @event("orders")
-class Unread(Event):
+class Unread(Decision):
     """A record could not be read. `place` is TOPIC/PARTITION/OFFSET."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     place: str
     reason: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
+from schemas.decision import Decision
 from schemas.declare import Event, Field, event
 from schemas.market import Price, Text
 from schemas.orders import OrderType, Quantity, Side, TimeInForce
@@ -47,15 +48,9 @@ class Proposal(Event):
 
 
 @event("signals")
-class Signal(Event):
+class Signal(Decision):
     """A proposal, as the core took it. Root of the trace of the orders it leads to."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     proposal: str
     strategy: str
     version: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from schemas.declare import Event, Value, event, value
+from schemas.decision import Decision
+from schemas.declare import Value, event, value
 
 
 @value
@@ -20,15 +21,9 @@ class Evidence(Value):
 
 
 @event("risk.breaches")
-class LimitBreached(Event):
+class LimitBreached(Decision):
     """A limit on the account's loss was reached: value <= threshold."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     limit: str
     value: Decimal
     threshold: Decimal
@@ -37,15 +32,9 @@ class LimitBreached(Event):
 
 
 @event("risk.breaches")
-class BreakerReducing(Event):
+class BreakerReducing(Decision):
     """From now on only reductions pass, for `reason`; `reasons` are all that stand."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     reason: str
     session: str
     ordinal: int
@@ -54,15 +43,9 @@ class BreakerReducing(Event):
 
 
 @event("risk.breaches")
-class BreakerHalted(Event):
+class BreakerHalted(Decision):
     """From now on no strategy's order passes, for `reason`; `reasons` are all that stand."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     reason: str
     session: str
     ordinal: int
@@ -71,15 +54,9 @@ class BreakerHalted(Event):
 
 
 @event("risk.breaches")
-class BreakerCleared(Event):
+class BreakerCleared(Decision):
     """A reason no longer stands. `state` is ACTIVE, REDUCING or HALTED after it."""
 
-    account: str
-    seq: int
-    prev: int
-    cause: str
-    trace: str
-    ts: int
     reason: str
     of: str
     who: str
