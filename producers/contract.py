@@ -35,6 +35,6 @@ class Reader(Protocol):
         """
         ...
 
-    def events(self) -> Iterator[Event]:
-        """The events, `row` ascending from 1."""
+    def events(self, source: str | None = None) -> Iterator[Event]:
+        """The events, `row` ascending from 1, said to be of `source` where another is wanted."""
         ...

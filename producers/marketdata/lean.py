@@ -87,9 +87,9 @@ class LeanReader:
         options = (_FORMAT, self.resolution, self.adjusted, self.hours, self.symbols, self.sessions, shape)
         return digest(repr(options).encode(), *self._feed.contents(self.symbols))[:12]
 
-    def events(self) -> Iterator[Event]:
+    def events(self, source: str | None = None) -> Iterator[Event]:
         """All events by (ts, rank, symbol), `row` counting from 1; memory does not grow with the days."""
-        source = self.source
+        source = source or self.source
         feeds = (self._feed.drafts(symbol, self._scales(symbol)) for symbol in self.symbols)
         drafts = heapq.merge(self._unlisted_drafts(), *feeds, key=draft_order)
         for row, (_, _, _, kind, fields) in enumerate(drafts, start=1):

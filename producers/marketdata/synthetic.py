@@ -159,9 +159,9 @@ class SyntheticMarket:
                 progress(done, len(self.sessions))
         return count
 
-    def events(self) -> Iterator[Event]:
+    def events(self, source: str | None = None) -> Iterator[Event]:
         """Every session's open, quotes, trades and close; memory does not grow with their number."""
-        source = self.source
+        source = source or self.source
         for row, (_, _, _, kind, fields) in enumerate(self._drafts(), start=1):
             yield kind(source=source, row=row, **fields)
 

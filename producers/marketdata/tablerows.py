@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -90,7 +90,8 @@ class Rows:
 
     `symbol` is that of all rows, where no column says it; `symbols` are those wanted, all if none.
     `period` is that of bars in nanoseconds, None where their times are dates of sessions; `starts`:
-    their times are those of their starts. `regular` leaves out what is outside of regular hours.
+    their times are those of their starts. `regular` leaves out what is outside of regular hours;
+    `first` and `last` are the days wanted, in New York.
     """
 
     table: Table
@@ -102,6 +103,8 @@ class Rows:
     period: int | None
     starts: bool
     regular: bool
+    first: date
+    last: date
     calendar: Calendar
 
     def drafts(self, left_out: Counter[str], told: Callable[[Path, int], None]) -> Iterator[Draft]:
@@ -137,6 +140,8 @@ class Rows:
                 span = self._span(batch, i, stamp)
                 if self.symbols and symbol not in self.symbols:
                     left_out["of other symbols"] += 1
+                elif not self.first <= self.calendar.day(span.begin) <= self.last:
+                    left_out["of other days"] += 1
                 elif self.regular and not self._in_hours(span):
                     left_out["outside regular hours"] += 1
                 else:

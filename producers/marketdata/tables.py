@@ -11,6 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,7 +62,8 @@ def parse_columns(text: str) -> dict[str, str]:
 class TableReader:
     """The market events of some files, each with its format.
 
-    `symbols` are those that are read, all if there are none. `hours`: "regular" keeps bars that start
+    `symbols` are those that are read, all if there are none; `first` and `last` the days (inclusive,
+    of New York), all where there is none. `hours`: "regular" keeps bars that start
     in [open, close) and quotes and trades in [open, close], "extended" all there is.
 
     Raises a `DataError` for a request that makes no sense or a file that does not fit its format;
@@ -73,15 +75,19 @@ class TableReader:
         files: Sequence[tuple[Path, TableFormat]],
         symbols: Collection[str] = (),
         hours: Hours = "regular",
+        first: date | None = None,
+        last: date | None = None,
     ) -> None:
         if not files:
             raise BadRequest("no files: name at least one")
+        if first and last and first > last:
+            raise BadRequest(f"the range begins on {first}, after its end on {last}: exchange the two")
         if hours not in get_args(Hours):
             raise BadRequest(f"hours {hours!r} are unknown: choose {' or '.join(get_args(Hours))}")
         self.symbols = sorted({symbol.upper() for symbol in symbols})
-        self.hours = hours
+        self.hours, self.first, self.last = hours, first, last
         self.left_out: Counter[str] = Counter()
-        """Rows outside the hours or of other symbols, when `check` or `events` has been through."""
+        """Rows of other symbols, days or hours, when `check` or `events` has been through."""
         self._files = sorted(files, key=lambda file: str(file[0]))
         self._calendar = Calendar()
         self._rows = [self._opened(path, form) for path, form in self._files]
@@ -96,7 +102,7 @@ class TableReader:
     @cached_property
     def source(self) -> str:
         """Twelve hexadecimal digits over the files and all that shapes their events."""
-        parts = [repr((_FORMAT, self.symbols, self.hours)).encode()]
+        parts = [repr((_FORMAT, self.symbols, self.hours, self.first, self.last)).encode()]
         for path, form in self._files:
             with path.open("rb") as file:
                 contents = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
@@ -105,9 +111,9 @@ class TableReader:
             parts += [repr(shape).encode(), contents.digest()]
         return digest(*parts)[:12]
 
-    def events(self) -> Iterator[Event]:
+    def events(self, source: str | None = None) -> Iterator[Event]:
         """All events by (ts, rank, symbol), `row` counting from 1; memory does not grow with the files."""
-        source = self.source
+        source = source or self.source
         for row, (_, _, _, kind, fields) in enumerate(self._drafts(), start=1):
             yield kind(source=source, row=row, **fields)
 
@@ -145,6 +151,8 @@ class TableReader:
             period=None if form.time == "date" else form.period,
             starts=form.bar_time == "start",
             regular=self.hours == "regular",
+            first=self.first or date.min,
+            last=self.last or date.max,
             calendar=self._calendar,
         )
 

@@ -223,6 +223,17 @@ def test_what_lies_outside_is_left_out_and_counted(tmp_path: Path) -> None:
     assert reader.left_out == {"outside regular hours": 2, "of other symbols": 4}
 
 
+def test_a_range_of_days(tmp_path: Path) -> None:
+    rows = "".join(f"2013-10-0{day}T14:00Z,A,1,1\n" for day in (4, 7, 8, 9))
+    path = csv(tmp_path, f"ts,symbol,price,size\n{rows}")
+    reader = TableReader([(path, TRADES)], first=date(2013, 10, 7), last=date(2013, 10, 8))
+    assert reader.check() == 2 + 4
+    assert reader.left_out == {"of other days": 2}
+    assert len(read((path, TRADES), first=date(2013, 10, 8))) == 2
+    with pytest.raises(BadRequest, match="exchange the two"):
+        TableReader([(path, TRADES)], first=date(2013, 10, 8), last=date(2013, 10, 7))
+
+
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     path = csv(tmp_path, "ts,symbol,price,size\n2013-10-06T14:00Z,A,1,1\n")
     with pytest.raises(BadRequest, match=r"no rows to read \(1 outside regular hours\): choose other files"):
