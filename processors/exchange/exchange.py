@@ -2,8 +2,9 @@
 
 How time passes. `now` is the greatest `ts` of the market events seen. An order or request that
 leaves at `now` arrives at `now` + latency: at once without latency, else before the first market
-event of that time or later is applied, so that it meets the market as it stood. Requests keep
-their order. An order that is cancelled on its way is taken back at once.
+event of a later time is applied, so that it meets the market as it stood, the quote of its own
+time too. What arrives at the very close meets it. Requests keep their order. An order that is
+cancelled on its way is taken back at once.
 
 What fills what, per symbol. On quotes (ticks): arrivals take the other side; what rests fills at
 its limit when the other side reaches it; trades set off stops. On bars: a Quote flagged `bar`
@@ -122,7 +123,7 @@ class Exchange:
     def _quote(self, record: Record, quote: Quote) -> Sequence[Event]:
         reports = self._reports
         ts = quote.ts
-        if ts >= self._wake:
+        if ts > self._wake:
             self._pass_time(record, ts)
         elif ts > reports.now:
             reports.now = ts
@@ -271,6 +272,7 @@ class Exchange:
 
     def _session_closed(self, record: Record, event: SessionClosed) -> Sequence[Event]:
         self._clock(record, event.ts)
+        self._let_in(event.ts)
         self._hours.is_open = False
         ending = open_day_orders(self._orders.values(), self._hours.session)
         self._expire([order for order in ending if not order.extended], record)
@@ -307,7 +309,7 @@ class Exchange:
         return self._done()
 
     def _clock(self, record: Record, ts: int) -> None:
-        if ts >= self._wake:
+        if ts > self._wake:
             self._pass_time(record, ts)
         elif ts > self._reports.now:
             self._reports.now = ts
@@ -316,14 +318,18 @@ class Exchange:
         """Before the event of `record`: what arrives until then, and what its time has run out for."""
         self._closed.clear()
         self._reports.now = max(self._reports.now, ts)
-        while self._requests and self._requests[0].due <= ts:
-            request = self._requests.popleft()
-            self._arrive(request, request.due)
+        self._let_in(ts - 1)
         if self._reports.now > self._hours.extended_close:
             over = open_day_orders(self._orders.values(), self._hours.session)
             self._expire([order for order in over if order.extended], record)
         self._sweep()
         self._set_wake()
+
+    def _let_in(self, until: int) -> None:
+        """What has arrived by `until`; what arrives with an event's own time meets the state after it."""
+        while self._requests and self._requests[0].due <= until:
+            request = self._requests.popleft()
+            self._arrive(request, request.due)
 
     def _expire(self, orders: list[Order], record: Record) -> None:
         for order in orders:
@@ -404,7 +410,7 @@ class Exchange:
         book.orders.append(order)
         self._reports.acknowledged(order)
         if order.extended and order.session == self._hours.session:
-            self._wake = min(self._wake, self._hours.extended_close + 1)
+            self._wake = min(self._wake, self._hours.extended_close)
         self._meet_market(order, at)
 
     def _meet_market(self, order: Order, at: int) -> None:
@@ -432,16 +438,16 @@ class Exchange:
                 self._books[order.symbol].orders.remove(order)
             del self._orders[order.id]
             self._closed[order.id] = order.asked
-            self._wake = 0
+            self._wake = -1
         self._reports.ended.clear()
 
     def _set_wake(self) -> None:
         if self._closed:
-            self._wake = 0
+            self._wake = -1
             return
         self._wake = self._requests[0].due if self._requests else NEVER
         if any(order.extended for order in open_day_orders(self._orders.values(), self._hours.session)):
-            self._wake = min(self._wake, self._hours.extended_close + 1)
+            self._wake = min(self._wake, self._hours.extended_close)
 
     def snapshot(self) -> bytes:
         """All state, as canonical JSON."""

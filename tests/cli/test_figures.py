@@ -30,7 +30,7 @@ CASH = "100000"
         ("SPY --fee alpaca", "595", "167.45", "0", "167.44", CASH),
         # 0.1 % above the ask; the ask a minute later
         ("SPY --slippage 10", "595", "167.61745", "0", "167.44", CASH),
-        ("SPY --latency-ms 60001", "595", "167.38", "0", "167.44", CASH),
+        ("SPY --latency-ms 60000", "595", "167.38", "0", "167.44", CASH),
         # before the open it is sized at 167.27, and bought at the open's 167.41; the last bid of the evening
         ("SPY --hours extended", "596", "167.41", "0", "167.27", CASH),
         ("IBM", "547", "182.15", "0", "182", CASH),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.market import SECOND, at, heartbeat, quote
+from support.market import SECOND, at, heartbeat, quote, session_closed, session_opened
 from support.venue import Venue
 
 T = at("10:00:00")
@@ -18,11 +18,26 @@ def slow(**settings) -> Venue:
 # ---------------------------------------------------------------- latency
 
 
-def test_an_order_arrives_before_the_first_event_of_its_time_or_later() -> None:
+def test_an_order_meets_the_quote_of_its_arrivals_own_time() -> None:
     venue = slow()
     assert venue.order("buy 100 market") == []
     assert venue.see(heartbeat(T + SECOND - 1)) == []
-    assert venue.see(quote(T + SECOND, "11.00", "11.02")) == ["acknowledged a", "a bought 100 at 10.02"]
+    assert venue.see(quote(T + SECOND, "11.00", "11.02")) == []
+    assert venue.see(heartbeat(T + SECOND + 1)) == ["acknowledged a", "a bought 100 at 11.02"]
+
+
+def test_a_later_quote_is_not_met() -> None:
+    venue = slow()
+    venue.order("buy 100 market")
+    assert venue.see(quote(T + SECOND + 1, "11.00", "11.02")) == ["acknowledged a", "a bought 100 at 10.02"]
+
+
+def test_what_arrives_at_the_close_still_meets_it() -> None:
+    venue = Venue(latency=SECOND)
+    venue.see(session_opened())
+    venue.see(quote(at("16:00:00") - SECOND, "10.00", "10.02"))
+    venue.order("buy 100 market")
+    assert venue.see(session_closed()) == ["acknowledged a", "a bought 100 at 10.02"]
 
 
 def test_it_meets_the_last_quote_before_its_arrival() -> None:
@@ -37,7 +52,7 @@ def test_orders_keep_their_order() -> None:
     venue = slow(size="displayed")
     venue.order("buy 600 market")
     venue.order("buy 600 market")
-    assert venue.see(heartbeat(T + SECOND)) == [
+    assert venue.see(heartbeat(T + SECOND + 1)) == [
         "acknowledged a",
         "a bought 600 at 10.02",
         "acknowledged b",
@@ -73,12 +88,13 @@ def test_a_fill_wins_over_a_cancel_on_its_way() -> None:
     assert venue.see(heartbeat(T + 4 * SECOND)) == ["rejected cancel a"]
 
 
-def test_a_cancel_stands_against_the_quote_of_its_arrival() -> None:
-    venue = slow()
-    venue.order("buy 100 limit 9.95")
-    venue.see(heartbeat(T + 2 * SECOND))
-    venue.cancel("a")
-    assert venue.see(quote(T + 3 * SECOND, "9.90", "9.95")) == ["cancelled a"]
+def test_a_fill_wins_over_a_cancel_that_arrives_with_its_quote_and_not_before_a_later_one() -> None:
+    for late, said in ((0, ["a bought 100 at 9.95"]), (1, ["cancelled a"])):
+        venue = slow()
+        venue.order("buy 100 limit 9.95")
+        venue.see(heartbeat(T + 2 * SECOND))
+        venue.cancel("a")
+        assert venue.see(quote(T + 3 * SECOND + late, "9.90", "9.95")) == said
 
 
 def test_a_cancel_of_what_is_not_open_is_refused() -> None:
