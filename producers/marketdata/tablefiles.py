@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from producers.marketdata.errors import BadRequest, BadRow, DamagedFile
-from producers.marketdata.tabletimes import TimeFormat, local, time_reader
+from producers.marketdata.tabletimes import TimeFormat, local, midnight_utc, time_reader
 
 ROWS = 4096
 """Rows in memory at a time."""
@@ -118,6 +118,8 @@ class ParquetTable:
         kind = self._schema.field(name).type
         if types.is_timestamp(kind) and time != "date":
             return _whole if kind.tz else lambda value: local(_whole(value), tz)
+        if types.is_timestamp(kind) and not kind.tz:
+            return lambda value: midnight_utc(_whole(value))
         if types.is_timestamp(kind) or (types.is_date(kind) and time != "date"):
             raise BadRequest(
                 f"{self.path}: column {name!r} holds {kind}, which does not go with time {time!r}"

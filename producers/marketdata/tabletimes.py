@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Literal
@@ -22,7 +22,9 @@ TimeFormat = Literal["iso", "s", "ms", "us", "ns", "date"]
 
 UNITS = {"s": SECOND_NS, "ms": 1_000_000, "us": 1000, "ns": 1}
 _MINUTE_NS = 60 * SECOND_NS
-_NEAR_1970 = 60 * 24 * 60 * _MINUTE_NS
+_DAY_NS = 24 * 60 * _MINUTE_NS
+_NEAR_1970 = 60 * _DAY_NS
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EARLIEST = int(datetime(YEAR_MIN, 1, 1, tzinfo=UTC).timestamp()) * SECOND_NS
 _LATEST = int(datetime(YEAR_MAX, 1, 1, tzinfo=UTC).timestamp()) * SECOND_NS
 _ISO = re.compile(
@@ -39,16 +41,16 @@ def zone(name: str | None) -> ZoneInfo | None:
         raise BadRequest(f"no time zone is named {name!r}: choose one like America/New_York or UTC") from None
 
 
-def time_reader(time: TimeFormat, tz: ZoneInfo | None) -> Callable[[Any], int]:
+def time_reader(form: TimeFormat, tz: ZoneInfo | None) -> Callable[[Any], int]:
     """What reads one value to UTC nanoseconds; it raises `ValueError` with the reason and the remedy.
 
     "date" is read to midnight UTC of the date, which is not yet an instant.
     """
-    if time == "iso":
+    if form == "iso":
         return lambda value: iso(value, tz)
-    if time == "date":
+    if form == "date":
         return _date
-    unit = UNITS[time]
+    unit = UNITS[form]
     return lambda value: _counted(value, unit)
 
 
@@ -117,11 +119,26 @@ def _offset(wall_minute: int, tz: ZoneInfo | None) -> int:
     return int(first.total_seconds()) * SECOND_NS
 
 
+def midnight_utc(wall_ns: int) -> int:
+    """A date given as the first instant of its day, without a zone. Raises `ValueError` for another."""
+    if wall_ns % _DAY_NS:
+        raise ValueError("is a time of day where a date is expected")
+    return _in_years(wall_ns // _DAY_NS + _EPOCH_DAY) * _DAY_NS
+
+
 def _date(value: Any) -> int:
+    """A date, alone or with midnight after it, as many exports write it."""
     try:
-        day = value if isinstance(value, date) else date.fromisoformat(str(value).strip())
+        day = value if isinstance(value, date) else datetime.fromisoformat(str(value).strip())
     except ValueError:
         raise ValueError("is not a date (2013-10-07)") from None
-    if not YEAR_MIN <= day.year < YEAR_MAX:
+    if isinstance(day, datetime) and day.time() != time():
+        raise ValueError("is a time of day where a date is expected")
+    return _in_years(day.toordinal()) * _DAY_NS
+
+
+def _in_years(ordinal: int) -> int:
+    """Days since 1970 of a day counted from the year 1."""
+    if not date(YEAR_MIN, 1, 1).toordinal() <= ordinal < date(YEAR_MAX, 1, 1).toordinal():
         raise ValueError(f"is not in the years {YEAR_MIN} to {YEAR_MAX - 1}")
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND_NS
+    return ordinal - _EPOCH_DAY

@@ -170,9 +170,19 @@ def test_parquet(tmp_path: Path, times: Any) -> None:
     assert [quote.ts - TEN for quote in quotes] == [0, SECOND]
 
 
-def test_parquet_with_dates(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "days",
+    [
+        pa.array([MONDAY], pa.date32()),
+        pa.array([datetime(2013, 10, 7)], pa.timestamp("ns")),
+        pa.array(["2013-10-07"]),
+        pa.array(["2013-10-07 00:00:00-04:00"]),
+    ],
+    ids=["dates", "midnights", "text", "text with midnight"],
+)
+def test_parquet_with_dates(tmp_path: Path, days: Any) -> None:
     prices = {name: [1.0] for name in ("open", "high", "low", "close")}
-    path = parquet_file(tmp_path, {"ts": pa.array([MONDAY], pa.date32()), **prices})
+    path = parquet_file(tmp_path, {"ts": days, **prices})
     (bar,) = read((path, DAYS))
     assert bar.ts == midnight(MONDAY) + 16 * 3600 * SECOND
 
@@ -318,6 +328,20 @@ def test_a_bad_time(tmp_path: Path, form: TableFormat, value: str, told: str) ->
     with pytest.raises(BadRow) as caught:
         TableReader([(csv(tmp_path, f"ts,symbol,price,size\n{value},A,1,1\n"), form)]).check()
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["2013-10-07 09:30", "1213-10-07", "7.10.2013"])
+def test_a_bad_date(tmp_path: Path, value: str) -> None:
+    path = csv(tmp_path, f"ts,open,high,low,close\n{value},1,1,1,1\n")
+    with pytest.raises(BadRow, match=r"where a date is expected|is not in the years|is not a date"):
+        TableReader([(path, DAYS)]).check()
+
+
+def test_dates_with_a_zone_in_parquet_are_refused(tmp_path: Path) -> None:
+    days = pa.array([TEN], pa.timestamp("ns", "UTC"))
+    path = parquet_file(tmp_path, {"ts": days, **{name: [1.0] for name in ("open", "high", "low", "close")}})
+    with pytest.raises(BadRequest, match=r"which does not go with time 'date'"):
+        TableReader([(path, DAYS)])
 
 
 def test_a_date_without_a_session(tmp_path: Path) -> None:
