@@ -17,13 +17,14 @@ import msgspec
 from processors.account.books import Book, Ledger
 from processors.account.breaker import Breaker, watch_level
 from processors.account.orders import Order
-from schemas import ZERO, Limits, ratio
+from schemas import ZERO, Filled, Limits, ratio
 
 
 class Holding(msgspec.Struct):
     """A symbol of the account: its books, and the mark of the net position.
 
-    `before` is the mark before the current one: a loss seen on quotes must hold on both.
+    `before` is the mark before the current one, None while there was none: a loss seen on quotes must
+    hold on both.
     """
 
     symbol: str
@@ -53,12 +54,13 @@ class Payment(msgspec.Struct):
 
 
 class Target(msgspec.Struct):
-    """The newest target of a strategy for a symbol, kept until opposite orders have ended."""
+    """The newest target of a strategy for a symbol, kept until the orders `after` have ended."""
 
     weight: Decimal | None
     shares: Decimal | None
     cause: str
     trace: str
+    after: tuple[str, ...] = ()
 
 
 class Flattening(msgspec.Struct):
@@ -70,12 +72,18 @@ class Flattening(msgspec.Struct):
 
 
 class Execution(msgspec.Struct):
-    """Where an execution was booked: for repeats, busts and corrections."""
+    """Where an execution was booked: for repeats, busts and corrections.
+
+    `cumulative` is what its order had filled after it.
+    """
 
     fill: str
     order: str
     symbol: str
     session: int
+    quantity: Decimal
+    cumulative: Decimal
+    is_busted: bool = False
 
 
 class Account(msgspec.Struct, eq=False):
@@ -113,6 +121,8 @@ class Account(msgspec.Struct, eq=False):
     open_orders: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Ids of the orders that have not ended, by symbol, oldest first."""
     executions: dict[str, Execution] = msgspec.field(default_factory=dict)
+    held_back: list[Filled] = msgspec.field(default_factory=list)
+    """Executions under ids of ours that we do not know: they wait for the operator."""
     targets: dict[str, dict[str, Target]] = msgspec.field(default_factory=dict)
     """Kept targets: symbol, then strategy."""
     flattening: dict[str, Flattening] = msgspec.field(default_factory=dict)
@@ -120,6 +130,8 @@ class Account(msgspec.Struct, eq=False):
     """The last proposal of each strategy and source: position and ordinal."""
     commands: dict[str, int] = msgspec.field(default_factory=dict)
     """Ids of commands seen, with the session they came in."""
+    cash_reports: dict[str, int] = msgspec.field(default_factory=dict)
+    """Ids of the broker's cash activities seen, with the session they came in."""
     unread: dict[str, str] = msgspec.field(default_factory=dict)
     """Places of unreadable records that the operator has not resolved."""
     orders_today: int = 0
@@ -201,10 +213,15 @@ class Account(msgspec.Struct, eq=False):
         self.changed = True
 
     def flow(self, amount: Decimal) -> None:
-        """Cash came in (or went out): it is no profit, and scales the peak by (equity + flow) / equity."""
+        """Cash came in (or went out): it is no profit, and scales the peak by (equity + flow) / equity.
+
+        Where equity is not known, or not positive, the peak moves by the flow.
+        """
         equity = self.equity
         if self.peak is not None and equity is not None and equity > 0:
             self.peak = ratio(self.peak, equity + amount, equity)
+        elif self.peak is not None:
+            self.peak += amount
         self.cash += amount
         self.deposits += amount
         self.flows += amount

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas import ZERO, ratio
+from schemas import ONE, ZERO, ratio
 
 NET = ""
 """The book of the account's net position, beside the strategies' books."""
@@ -37,48 +37,50 @@ class Book(msgspec.Struct):
     @property
     def average(self) -> Decimal | None:
         """Cost per share, for display; None when flat."""
-        return ratio(self.cost, Decimal(1), self.quantity) if self.quantity else None
+        return ratio(self.cost, ONE, self.quantity) if self.quantity else None
 
     @property
     def closed_net(self) -> Decimal:
         """Realised profit of the closed legs, less their fees."""
         return self.realized - self.fees + self.open_fees
 
-    def trade(self, quantity: Decimal, price: Decimal, fee: Decimal = ZERO) -> None:
-        """Book `quantity` shares (signed) at `price`."""
+    def trade(
+        self, quantity: Decimal, price: Decimal, fee: Decimal = ZERO, amount: Decimal | None = None
+    ) -> None:
+        """Book `quantity` shares (signed) at `price`; `amount` are the dollars, where they are rounded."""
+        paid = price * quantity if amount is None else amount
         self.fees += fee
         held = self.quantity
         if not held or (held > 0) == (quantity > 0):
-            self._open(quantity, price, fee)
-            return
-        closing = min(abs(quantity), abs(held))
-        closing_fee = fee if closing == abs(quantity) else ratio(fee, closing, abs(quantity))
-        self._close(closing if quantity > 0 else -closing, price)
-        rest = quantity - (closing if quantity > 0 else -closing)
-        if rest:
-            self._open(rest, price, fee - closing_fee)
+            self._open(quantity, paid, fee)
+        elif abs(quantity) <= abs(held):
+            self._close(quantity, paid)
+        else:
+            closing, part = -held, ratio(fee, abs(held), abs(quantity))
+            paid_closing = price * closing if amount is None else ratio(amount, abs(held), abs(quantity))
+            self._close(closing, paid_closing)
+            self._open(quantity - closing, paid - paid_closing, fee - part)
 
-    def _open(self, quantity: Decimal, price: Decimal, fee: Decimal) -> None:
+    def _open(self, quantity: Decimal, paid: Decimal, fee: Decimal) -> None:
         self.quantity += quantity
-        self.cost += price * quantity
+        self.cost += paid
         self.open_fees += fee
 
-    def _close(self, quantity: Decimal, price: Decimal) -> None:
+    def _close(self, quantity: Decimal, paid: Decimal) -> None:
         flat = quantity == -self.quantity
         part, whole = abs(quantity), abs(self.quantity)
         released = self.cost if flat else ratio(self.cost, part, whole)
         self.open_fees -= self.open_fees if flat else ratio(self.open_fees, part, whole)
-        self.realized -= price * quantity + released
+        self.realized -= paid + released
         self.cost -= released
         self.quantity += quantity
 
-    def split(self, num: int, den: int) -> None:
-        """Scale the quantity; the cost stays."""
-        self.quantity = scaled(self.quantity, num, den)
-
 
 class Entry(msgspec.Struct):
-    """What changed a symbol's books: a trade of one strategy, a transfer, or a split."""
+    """What changed a symbol's books: a trade of one strategy, a transfer, or a split.
+
+    `amount` are the dollars (signed like `quantity`) where price x quantity has too many places.
+    """
 
     kind: Literal["trade", "transfer", "split"]
     session: int
@@ -88,6 +90,7 @@ class Entry(msgspec.Struct):
     quantity: Decimal = ZERO
     price: Decimal = ZERO
     fee: Decimal = ZERO
+    amount: Decimal | None = None
     num: int = 1
     den: int = 1
 
@@ -144,14 +147,24 @@ class Ledger(msgspec.Struct):
 
 def _apply(books: dict[str, Book], entry: Entry) -> None:
     if entry.kind == "split":
-        for book in books.values():
-            book.split(entry.num, entry.den)
+        _split(books, entry.num, entry.den)
     elif entry.kind == "transfer":
-        books.setdefault(entry.strategy, Book()).trade(-entry.quantity, entry.price)
-        books.setdefault(entry.other, Book()).trade(entry.quantity, entry.price)
+        amount = entry.price * entry.quantity if entry.amount is None else entry.amount
+        books.setdefault(entry.strategy, Book()).trade(-entry.quantity, entry.price, ZERO, -amount)
+        books.setdefault(entry.other, Book()).trade(entry.quantity, entry.price, ZERO, amount)
     else:
-        books[NET].trade(entry.quantity, entry.price, entry.fee)
-        books.setdefault(entry.strategy, Book()).trade(entry.quantity, entry.price, entry.fee)
+        for name in (NET, entry.strategy):
+            book = books.setdefault(name, Book())
+            book.trade(entry.quantity, entry.price, entry.fee, entry.amount)
+
+
+def _split(books: dict[str, Book], num: int, den: int) -> None:
+    """Scale the quantities; costs stay. Of the parts of the net, the last takes what rounding leaves."""
+    for book in books.values():
+        book.quantity = scaled(book.quantity, num, den)
+    held = [books[name] for name in sorted(books) if name != NET and books[name].quantity]
+    if held:
+        held[-1].quantity += books[NET].quantity - sum((b.quantity for b in held), ZERO)
 
 
 def scaled(quantity: Decimal, num: int, den: int) -> Decimal:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import Limits, plain
+from schemas import ZERO, Limits, plain
+from schemas.decimals import WIDE
 
 ACTIVE, REDUCING, HALTED = "ACTIVE", "REDUCING", "HALTED"
 
@@ -88,17 +89,17 @@ class Loss(NamedTuple):
 
 
 def losses(limits: Limits, equity: Decimal, flows: Decimal, baseline: Decimal, peak: Decimal) -> list[Loss]:
-    """The loss conditions in force, at this equity. Products only: no division decides a halt."""
+    """The loss conditions in force, at this equity. Products only, and exact: no division decides a halt."""
     day = equity - flows - baseline
     found = []
     if limits.day_loss is not None:
-        found.append(Loss(DAY_LOSS, True, day, -limits.day_loss * baseline))
+        found.append(Loss(DAY_LOSS, True, day, WIDE.multiply(-limits.day_loss, baseline)))
     if limits.absolute_loss is not None:
         found.append(Loss(ABSOLUTE_LOSS, True, day, -limits.absolute_loss))
     if limits.drawdown is not None:
-        found.append(Loss(DRAWDOWN, True, equity - peak, -limits.drawdown * peak))
+        found.append(Loss(DRAWDOWN, True, equity - peak, WIDE.multiply(-limits.drawdown, peak)))
     if limits.day_loss_reduce is not None and limits.day_loss is not None:
-        found.append(Loss(DAY_LOSS, False, day, -limits.day_loss_reduce * baseline))
+        found.append(Loss(DAY_LOSS, False, day, WIDE.multiply(-limits.day_loss_reduce, baseline)))
     return found
 
 
@@ -107,9 +108,9 @@ def watch_level(
 ) -> Decimal | None:
     """The equity at or below which a condition that does not stand yet would be reached; None: no such."""
     levels = []
-    for loss in losses(limits, Decimal(0), flows, baseline, peak):
+    for loss in losses(limits, ZERO, flows, baseline, peak):
         standing = breaker.halts if loss.halts else breaker.reduces
         if loss.reason in standing or (not loss.halts and loss.reason in breaker.halts):
             continue
-        levels.append(loss.threshold - loss.value)
+        levels.append(WIDE.subtract(loss.threshold, loss.value))
     return max(levels) if levels else None

@@ -33,6 +33,7 @@ class Desk:
         self.holders: dict[str, tuple[str, ...]] = {}
         """Accounts with a net position, by symbol, in order of name; derived, not in snapshots."""
         self.out: list[Event] = []
+        self.revisits: dict[tuple[str, str], None] = {}
         self.record: Record | None = None
         self.fact_ts = 0
 
@@ -50,10 +51,14 @@ class Desk:
         return self.market.now or self.fact_ts
 
     def because(self) -> Why:
-        """The market record at hand, as cause and root."""
-        assert self.record is not None
-        place = self.record.place
+        """The record at hand, as cause and root; of one from inside the core, the event that led to it."""
+        record: Any = self.record
+        place = record.place if record.offset >= 0 else record.event.cause
         return Why(place, place)
+
+    def revisit(self, account: Account, symbol: str) -> None:
+        """When all that the record at hand led to is done, look again at what waits in the symbol."""
+        self.revisits[account.id, symbol] = None
 
     def emit(self, account: Account, kind: type[E], because: Why, /, **fields: Any) -> E:
         """Write a decision."""

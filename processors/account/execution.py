@@ -1,22 +1,26 @@
 """From a broker's report to the order's state, and from a fill to a position.
 
-A fill is always booked. A repeat is known by its execution id, and across channels by the order's
-cumulative quantity. What a report may do to an order's status is in `orders.TRANSITIONS`; what is
-not there is recorded as an anomaly and changes nothing.
+A fill is always booked, once. A repeat is known by its execution id, and across channels by the part
+of the order that it fills: up to `cumulative`, which is counted again after a bust or correction. What
+a report may do to an order's status is in `orders.TRANSITIONS`; what is not there is recorded as an
+anomaly and changes nothing.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from processors.account import breaker as br
+from processors.account import risk
 from processors.account.account import Account, Execution
 from processors.account.books import Entry
 from processors.account.desk import Desk, Why
 from processors.account.orders import Order
-from processors.account.trading import changed, position_changed, release
+from processors.account.trading import changed, position_changed
 from processors.account.valuation import check_stale, halt, mark, reduce, watch, write_pnl
 from schemas import (
+    ZERO,
     Acknowledged,
     Anomaly,
     Busted,
@@ -71,9 +75,10 @@ def on_report(desk: Desk, record: Record) -> None:
         return
     if isinstance(report, Replaced):
         order.replaced(report.quantity, report.limit, report.stop)
+        risk.reprice(desk, order)
     if kind == "acknowledge":
         account.broker_errors = 0
-    _after(desk, account, order, why, getattr(report, "reason", ""))
+    changed(desk, account, order, why, getattr(report, "reason", ""))
 
 
 def on_rejected(desk: Desk, record: Record) -> None:
@@ -90,22 +95,13 @@ def on_rejected(desk: Desk, record: Record) -> None:
     why = _why(report, order.trace)
     if report.what == "order":
         account.broker_errors += 1
-    legal = order.move("reject") if report.what == "order" else _refused(order)
+    legal = order.move("reject") if report.what == "order" else order.refuse(report.what)
     if not legal:
         _illegal(desk, account, order, why, f"reject of {report.what}")
         return
-    _after(desk, account, order, why, report.reason)
-
-
-def _refused(order: Order) -> bool:
-    """A refused request is answered; that of an order which has ended meanwhile was answered by its end."""
-    return order.refuse_pending() or order.ended
-
-
-def _after(desk: Desk, account: Account, order: Order, why: Why, reason: str) -> None:
-    changed(desk, account, order, why, reason)
-    if order.ended:
-        release(desk, account, order.symbol)
+    if report.what == "replace":
+        risk.reprice(desk, order)
+    changed(desk, account, order, why, report.reason)
 
 
 def on_filled(desk: Desk, record: Record) -> None:
@@ -116,24 +112,50 @@ def on_filled(desk: Desk, record: Record) -> None:
     if account is None or report.execution in account.executions:
         return
     order = account.orders.get(report.order)
-    if order is None and report.order.startswith(f"{desk.settings.log_prefix}-"):
+    if order is None and _is_ours(desk, report.order):
+        _hold_back(desk, account, report)
+    elif order is None or not _is_counted(account, order, report):
+        _fill(desk, account, order, report)
+
+
+def _hold_back(desk: Desk, account: Account, report: Filled) -> None:
+    """An execution of an order that should be ours and is not known: halt, and wait for the operator."""
+    if all(held.execution != report.execution for held in account.held_back):
+        account.held_back.append(report)
         _unknown_order(desk, account, report.order, _why(report, report.id), f"execution {report.execution}")
-        return
-    if order is not None and report.cumulative is not None and report.cumulative <= order.filled:
-        return
+
+
+def book_held_back(desk: Desk, account: Account) -> None:
+    """The operator has seen the executions that waited: they are booked as those of strangers."""
+    held, account.held_back = account.held_back, []
+    for report in held:
+        _fill(desk, account, None, report)
+
+
+def _is_counted(account: Account, order: Order, report: Filled) -> bool:
+    """Whether the shares that the report fills, up to `cumulative`, are in the order already."""
+    if report.cumulative is None:
+        return False
+    reached = report.cumulative - report.quantity
+    for start, end in sorted((e.cumulative - e.quantity, e.cumulative) for e in _standing(account, order)):
+        if start <= reached < end:
+            reached = end
+    return reached >= report.cumulative
+
+
+def _standing(account: Account, order: Order) -> list[Execution]:
+    found = (account.executions.get(name) for name in order.executions)
+    return [e for e in found if e is not None and not e.is_busted]
+
+
+def _fill(desk: Desk, account: Account, order: Order | None, report: Filled) -> None:
     strategy = order.strategy if order is not None else EXTERNAL_BOOK
     why = _why(report, order.trace if order is not None else report.id)
     fill = _book(desk, account, report, strategy, why)
     after = desk.then(fill, why)
     if order is not None:
         _count(desk, account, order, report, after)
-    position_changed(desk, account, report.symbol, strategy, after)
-    write_pnl(desk, account, after)
-    watch(desk, account, after)
-    if br.STALE in account.breaker.reduces:
-        check_stale(desk, account, after)
-    if order is None or order.ended:
-        release(desk, account, report.symbol)
+    _settled(desk, account, report.symbol, strategy, after)
 
 
 def _book(desk: Desk, account: Account, report: Filled, strategy: str, why: Why) -> Fill:
@@ -152,23 +174,19 @@ def _book(desk: Desk, account: Account, report: Filled, strategy: str, why: Why)
     )
     session = desk.market.session.count
     signed = report.quantity if report.side == "buy" else -report.quantity
+    entry = Entry("trade", session, strategy, "", report.execution, signed, report.price, report.fee)
     holding = account.holding(report.symbol)
-    holding.ledger.add(
-        Entry(
-            "trade",
-            session,
-            strategy,
-            execution=report.execution,
-            quantity=signed,
-            price=report.price,
-            fee=report.fee,
-        )
+    holding.ledger.add(entry)
+    account.executions[report.execution] = Execution(
+        fill=decision_id(account.id, fill.seq),
+        order=report.order,
+        symbol=report.symbol,
+        session=session,
+        quantity=report.quantity,
+        cumulative=report.cumulative or ZERO,
     )
-    place = Execution(decision_id(account.id, fill.seq), report.order, report.symbol, session)
-    account.executions[report.execution] = place
     account.cash -= signed * report.price + report.fee
     mark(desk, account, holding)
-    desk.holds(account, report.symbol)
     return fill
 
 
@@ -176,8 +194,19 @@ def _count(desk: Desk, account: Account, order: Order, report: Filled, why: Why)
     """The fill in its order; one too many, or after the end, makes the account REDUCING."""
     late = order.ended and order.status != "filled"
     order.fill(report.quantity, report.price)
+    order.executions.append(report.execution)
+    if report.cumulative is None:
+        account.executions[report.execution].cumulative = order.filled
     account.broker_errors = 0
     changed(desk, account, order, why)
+    _check_overfill(desk, account, order, why, late)
+    if (report.symbol, report.side) != (order.symbol, order.side):
+        detail = f"{report.side} {report.symbol} for an order to {order.side} {order.symbol}"
+        made = desk.emit(account, Anomaly, why, kind="fill-mismatch", order=order.id, detail=detail)
+        halt(desk, account, br.INTEGRITY, f"execution {report.execution}: {detail}", desk.then(made, why))
+
+
+def _check_overfill(desk: Desk, account: Account, order: Order, why: Why, late: bool) -> None:
     over = order.filled > order.quantity
     if over or late:
         kind = "overfill" if over else "fill-after-end"
@@ -186,8 +215,19 @@ def _count(desk: Desk, account: Account, order: Order, report: Filled, why: Why)
         reduce(desk, account, br.OVERFILL, f"{kind} of {order.id}: {detail}", desk.then(made, why))
 
 
+def _settled(desk: Desk, account: Account, symbol: str, strategy: str, why: Why) -> None:
+    """The books of a symbol have changed: its position, the money, the breaker, what waited for it."""
+    desk.holds(account, symbol)
+    position_changed(desk, account, symbol, strategy, why)
+    write_pnl(desk, account, why)
+    watch(desk, account, why, traded=symbol)
+    if br.STALE in account.breaker.reduces:
+        check_stale(desk, account, why)
+    desk.revisit(account, symbol)
+
+
 def on_busted(desk: Desk, record: Record) -> None:
-    """Take an execution out of the books, as if it had never been."""
+    """Take an execution out of the books, as if it had never been. A repeat is dropped."""
     report = record.event
     assert isinstance(report, Busted)
     found = _booked(desk, report)
@@ -202,21 +242,24 @@ def on_busted(desk: Desk, record: Record) -> None:
         execution=report.execution,
         reason=report.reason,
     )
-    ledger = account.holding(execution.symbol).ledger
-    ledger.entries.remove(entry)
+    account.holding(execution.symbol).ledger.entries.remove(entry)
     account.cash += entry.quantity * entry.price + entry.fee
-    del account.executions[report.execution]
-    _rebuilt(desk, account, execution, entry, None, desk.then(made, _why(report, execution.fill)))
+    execution.is_busted = True
+    why = desk.then(made, _why(report, execution.fill))
+    _rebuilt(desk, account, execution, (entry.quantity, entry.price), None, entry.strategy, why)
 
 
 def on_corrected(desk: Desk, record: Record) -> None:
-    """Give an execution other terms; its books are folded anew from there."""
+    """Give an execution other terms; its books are folded anew from there. A repeat is dropped."""
     report = record.event
     assert isinstance(report, Corrected)
     found = _booked(desk, report)
     if found is None:
         return
     account, execution, entry = found
+    quantity = report.quantity if entry.quantity > 0 else -report.quantity
+    if (quantity, report.price, report.fee) == (entry.quantity, entry.price, entry.fee):
+        return
     made = desk.emit(
         account,
         FillCorrected,
@@ -228,12 +271,13 @@ def on_corrected(desk: Desk, record: Record) -> None:
         fee=report.fee,
         reason=report.reason,
     )
-    before = Entry("trade", entry.session, entry.strategy, quantity=entry.quantity, price=entry.price)
+    before = (entry.quantity, entry.price)
     account.cash += entry.quantity * entry.price + entry.fee
-    entry.quantity = report.quantity if entry.quantity > 0 else -report.quantity
-    entry.price, entry.fee = report.price, report.fee
+    entry.quantity, entry.price, entry.fee = quantity, report.price, report.fee
     account.cash -= entry.quantity * entry.price + entry.fee
-    _rebuilt(desk, account, execution, before, entry, desk.then(made, _why(report, execution.fill)))
+    execution.quantity = report.quantity
+    why = desk.then(made, _why(report, execution.fill))
+    _rebuilt(desk, account, execution, before, (entry.quantity, entry.price), entry.strategy, why)
 
 
 def _booked(desk: Desk, report: Busted | Corrected) -> tuple[Account, Execution, Entry] | None:
@@ -242,6 +286,8 @@ def _booked(desk: Desk, report: Busted | Corrected) -> tuple[Account, Execution,
     if account is None:
         return None
     execution = account.executions.get(report.execution)
+    if execution is not None and execution.is_busted and isinstance(report, Busted):
+        return None
     entry = account.holding(execution.symbol).ledger.find(report.execution) if execution is not None else None
     if execution is None or entry is None:
         why = _why(report, report.id)
@@ -253,24 +299,36 @@ def _booked(desk: Desk, report: Busted | Corrected) -> tuple[Account, Execution,
 
 
 def _rebuilt(
-    desk: Desk, account: Account, execution: Execution, before: Entry, now: Entry | None, why: Why
+    desk: Desk,
+    account: Account,
+    execution: Execution,
+    before: tuple[Decimal, Decimal],
+    now: tuple[Decimal, Decimal] | None,
+    strategy: str,
+    why: Why,
 ) -> None:
-    """Fold the books again, bring the order's cumulative quantity in line, and show the money."""
+    """Fold the books again, bring the order in line (quantity, price before and now), show the money."""
     holding = account.holding(execution.symbol)
     holding.ledger.rebuild()
     mark(desk, account, holding)
-    desk.holds(account, execution.symbol)
     order = account.orders.get(execution.order)
     if order is not None:
-        order.unfill(abs(before.quantity), before.price)
+        order.unfill(abs(before[0]), before[1])
         if now is not None:
-            order.fill(abs(now.quantity), now.price)
-        if not order.ended:
-            order.ended_session = 0
-        changed(desk, account, order, Why(why.cause, order.trace), "execution changed")
-    position_changed(desk, account, execution.symbol, before.strategy, why)
-    write_pnl(desk, account, why)
-    watch(desk, account, why)
+            order.fill(abs(now[0]), now[1])
+        _recount(account, order)
+        of_order = Why(why.cause, order.trace)
+        changed(desk, account, order, of_order, "execution changed")
+        _check_overfill(desk, account, order, of_order, late=False)
+    _settled(desk, account, execution.symbol, strategy, why)
+
+
+def _recount(account: Account, order: Order) -> None:
+    """The cumulative quantities of what still stands, in the same order."""
+    filled = ZERO
+    for execution in sorted(_standing(account, order), key=lambda e: e.cumulative):
+        filled += execution.quantity
+        execution.cumulative = filled
 
 
 def on_cash(desk: Desk, record: Record) -> None:
@@ -278,8 +336,9 @@ def on_cash(desk: Desk, record: Record) -> None:
     report = record.event
     assert isinstance(report, CashActivity)
     account = desk.account(report.account)
-    if account is None:
+    if account is None or report.id in account.cash_reports:
         return
+    account.cash_reports[report.id] = desk.market.session.count
     if report.kind in ("deposit", "withdrawal"):
         account.flow(report.amount)
         account.arm()
@@ -298,8 +357,14 @@ def _why(report: Any, trace: str) -> Why:
     return Why(report.cause or report.id, trace)
 
 
+def _is_ours(desk: Desk, order: str) -> bool:
+    return order.startswith(f"{desk.settings.log_prefix}-")
+
+
 def _unknown_order(desk: Desk, account: Account, order: str, why: Why, what: str) -> None:
-    """A report for an order that should be ours and is not known: halt, and wait for the operator."""
+    """A report for an order that should be ours and is not known halts; that of a stranger is its affair."""
+    if not _is_ours(desk, order):
+        return
     detail = f"{what} for order {order}, which is not known"
     made = desk.emit(account, Anomaly, why, kind="unknown-order", order=order, detail=detail)
     halt(desk, account, br.INTEGRITY, detail, desk.then(made, why))

@@ -2,8 +2,8 @@
 
 A mark comes from the best tier there is: a valid quote of this session, the last trade of this
 session, the prior close. A quote is valid if 0 < bid <= ask, its spread is within a bound of mid,
-and the regular session is open (or extended marks are set). After the close, what was quoted and
-traded becomes the prior close: it still values, but never authorises added risk.
+and the regular session is open (or extended marks are set). What served at a regular close is the
+prior close from then on: it still values, but never authorises added risk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import Bar, CoreSettings, Quote, quotient, ratio
+from schemas import EVERY_SYMBOL, ZERO, Bar, CoreSettings, Quote, quotient, ratio
 
 HALF = Decimal("0.5")
 TWO = Decimal(2)
@@ -24,6 +24,15 @@ class MarkPrice(NamedTuple):
 
     price: Decimal
     tier: str
+    source: str
+    ts: int
+
+
+class PriorClose(msgspec.Struct, frozen=True):
+    """Bid and ask at the last regular close, or the last trade for both, and where they come from."""
+
+    bid: Decimal
+    ask: Decimal
     source: str
     ts: int
 
@@ -42,13 +51,14 @@ class SymbolState(msgspec.Struct):
     trade_ts: int = 0
     trade_source: str = ""
     trade_id: str = ""
+    prior: PriorClose | None = None
     has_quotes: bool = False
     halted: bool = False
     unread: bool = False
     """A record of the symbol could not be read since its last good quote or trade."""
     unread_status: tuple[str, ...] = ()
     """Places of unreadable status records: only the operator resolves those."""
-    volume: Decimal = Decimal(0)
+    volume: Decimal = ZERO
     has_bars: bool = False
     volumes: tuple[Decimal, ...] = ()
     """Volumes of the last sessions, the newest last."""
@@ -64,6 +74,9 @@ class SymbolState(msgspec.Struct):
                 setattr(self, name, msgspec.structs.replace(quote, bid=bid, ask=ask))
         if self.trade is not None:
             self.trade = ratio(self.trade, n, d)
+        if self.prior is not None:
+            bid, ask = ratio(self.prior.bid, n, d), ratio(self.prior.ask, n, d)
+            self.prior = msgspec.structs.replace(self.prior, bid=bid, ask=ask)
         self.volume = ratio(self.volume, d, n)
         self.volumes = tuple(ratio(v, d, n) for v in self.volumes)
 
@@ -72,7 +85,7 @@ class SymbolState(msgspec.Struct):
         """Mean volume of the sessions kept; None before the first has ended."""
         if not self.volumes:
             return None
-        return quotient(sum(self.volumes, Decimal(0)), Decimal(len(self.volumes)))
+        return quotient(sum(self.volumes, ZERO), Decimal(len(self.volumes)))
 
 
 class Session(msgspec.Struct):
@@ -144,7 +157,7 @@ class Market:
         if bar.volume is not None:
             if not state.has_bars:
                 state.has_bars = True
-                state.volume = Decimal(0)
+                state.volume = ZERO
             state.volume += bar.volume
         if bar.close is None or bar.backfilled:
             return False
@@ -160,51 +173,44 @@ class Market:
         """What a long (or short) position of the symbol is marked at; None: unpriced."""
         since = self.session.last_close
         quote = None if state.bad else state.valid
-        fresh_quote = quote is not None and quote.ts > since
-        fresh_trade = state.trade is not None and state.trade_ts > since
-        if self._rule == "last":
-            if fresh_trade:
-                return self._of_trade(state, "trade")
-            if fresh_quote:
-                return self._of_quote(state, long, "quote")
-            if state.trade is not None:
-                return self._of_trade(state, "close")
-            return self._of_quote(state, long, "close") if quote is not None else None
-        if fresh_quote:
-            return self._of_quote(state, long, "quote")
-        if fresh_trade:
-            return self._of_trade(state, "trade")
+        if quote is not None and quote.ts <= since:
+            quote = None
+        if state.trade is not None and state.trade_ts > since and (quote is None or self._rule == "last"):
+            return MarkPrice(state.trade, "trade", state.trade_source, state.trade_ts)
         if quote is not None:
-            return self._of_quote(state, long, "close")
-        return self._of_trade(state, "close") if state.trade is not None else None
+            assert quote.bid is not None
+            assert quote.ask is not None
+            price = self._between(quote.bid, quote.ask, long)
+            return MarkPrice(price, "quote", place("market.quotes", state.valid_at), quote.ts)
+        prior = state.prior
+        if prior is None:
+            return None
+        return MarkPrice(self._between(prior.bid, prior.ask, long), "close", prior.source, prior.ts)
 
-    def _of_quote(self, state: SymbolState, long: bool, tier: str) -> MarkPrice:
-        quote = state.valid
-        assert quote is not None
-        assert quote.bid is not None
-        assert quote.ask is not None
-        side = quote.bid if long else quote.ask
-        price = (quote.bid + quote.ask) * HALF if self._rule == "mid" else side
-        return MarkPrice(price, tier, place("market.quotes", state.valid_at), quote.ts)
-
-    @staticmethod
-    def _of_trade(state: SymbolState, tier: str) -> MarkPrice:
-        assert state.trade is not None
-        return MarkPrice(state.trade, tier, state.trade_source, state.trade_ts)
+    def _between(self, bid: Decimal, ask: Decimal, long: bool) -> Decimal:
+        if self._rule == "mid":
+            return (bid + ask) * HALF
+        return bid if long else ask
 
     def taker_price(self, state: SymbolState, side: str) -> MarkPrice | None:
-        """What a taker pays (ask) or gets (bid) now; the last trade where a symbol has no quotes."""
+        """What a taker pays (ask) or gets (bid) now; the last trade where no quote is valid."""
         since = self.session.last_close
         quote = None if state.bad else state.valid
-        if quote is not None and quote.ask is not None and quote.bid is not None:
-            tier = "quote" if quote.ts > since else "close"
-            trade_is_newer = tier == "close" and state.trade is not None and state.trade_ts > since
-            if not trade_is_newer:
-                price = quote.ask if side == "buy" else quote.bid
-                return MarkPrice(price, tier, place("market.quotes", state.valid_at), quote.ts)
-        if state.trade is None:
+        if quote is not None and quote.ts > since:
+            price = quote.ask if side == "buy" else quote.bid
+            assert price is not None
+            return MarkPrice(price, "quote", place("market.quotes", state.valid_at), quote.ts)
+        if state.trade is not None and state.trade_ts > since:
+            return MarkPrice(state.trade, "trade", state.trade_source, state.trade_ts)
+        prior = state.prior
+        if prior is None:
             return None
-        return self._of_trade(state, "trade" if state.trade_ts > since else "close")
+        return MarkPrice(prior.ask if side == "buy" else prior.bid, "close", prior.source, prior.ts)
+
+    def is_halted(self, symbol: str) -> bool:
+        """Whether the exchange has halted the symbol, or all of them."""
+        states = (self.symbols.get(symbol), self.symbols.get(EVERY_SYMBOL))
+        return any(state is not None and state.halted for state in states)
 
     def stale_at(self, state: SymbolState) -> int:
         """When the symbol becomes stale if nothing more is heard of it (UTC ns, in session)."""
@@ -226,12 +232,26 @@ class Market:
         )
 
     def close_session(self, ts: int) -> None:
-        """The regular session ends; its volumes are kept, 20 sessions at most."""
+        """The regular session ends: its prices and volumes (of 20 sessions at most) are kept."""
+        for state in self.symbols.values():
+            state.prior = self._closing(state)
+            state.volumes = (*state.volumes, state.volume)[-20:]
+            state.volume = ZERO
         self.session.is_open = False
         self.session.last_close = ts
-        for state in self.symbols.values():
-            state.volumes = (*state.volumes, state.volume)[-20:]
-            state.volume = Decimal(0)
+
+    def _closing(self, state: SymbolState) -> PriorClose | None:
+        """What serves at the close, or else the last that did; the close before it, where nothing came."""
+        since = self.session.last_close
+        trade = None
+        if state.trade is not None and state.trade_ts > since:
+            trade = PriorClose(state.trade, state.trade, state.trade_source, state.trade_ts)
+        quote = state.valid
+        if quote is None or quote.bid is None or quote.ask is None or quote.ts <= since:
+            return trade or state.prior
+        if trade is not None and (state.bad or self._rule == "last"):
+            return trade
+        return PriorClose(quote.bid, quote.ask, place("market.quotes", state.valid_at), quote.ts)
 
 
 def place(topic: str, at: tuple[int, int]) -> str:

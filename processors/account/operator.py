@@ -7,10 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from processors.account import breaker as br
+from processors.account import risk
 from processors.account.account import Account
 from processors.account.desk import Desk, Why
-from processors.account.trading import Terms, begin_flatten, cancel, replace, submit
-from processors.account.valuation import clear, halt, watch, write_pnl
+from processors.account.execution import book_held_back
+from processors.account.flatten import begin_flatten
+from processors.account.trading import Terms, asked_for, cancel, replace, replace_refusal, submit
+from processors.account.valuation import check_stale, clear, halt, watch, write_pnl
 from schemas import (
     CancelOrder,
     CommandApplied,
@@ -149,16 +152,23 @@ def _rearm(desk: Desk, account: Account, command: Rearm) -> None:
         _refuse(desk, account, command, f"no reason {command.reason} stands; standing: {standing(account)}")
         return
     limits = command.limits if command.limits is not None else account.limits
-    still = _still_holds(desk, account, command.reason, limits)
-    if still:
-        _refuse(desk, account, command, still)
+    still = {
+        of: _still_holds(account, command.reason, of, limits)
+        for of, stands in (("halt", halted), ("reduce", reducing))
+        if stands
+    }
+    if all(still.values()):
+        _refuse(desk, account, command, next(iter(still.values())))
         return
     why = _apply(desk, account, command)
     account.limits = limits
-    for of in ("halt", "reduce"):
+    for of in (of for of, reason in still.items() if not reason):
         clear(desk, account, command.reason, of, command.who, command.why, why)
     account.arm()
     write_pnl(desk, account, why)
+    if command.reason == br.INTEGRITY:
+        book_held_back(desk, account)
+    watch(desk, account, why)
 
 
 def standing(account: Account) -> str:
@@ -166,8 +176,8 @@ def standing(account: Account) -> str:
     return ", ".join(account.breaker.reasons) or "none"
 
 
-def _still_holds(desk: Desk, account: Account, reason: str, limits: Limits) -> str:
-    """Why the condition behind a reason still holds, or ""."""
+def _still_holds(account: Account, reason: str, of: str, limits: Limits) -> str:
+    """Why the condition behind a halt (of = "halt") or a reducing reason still holds, or ""."""
     if reason == br.INTEGRITY:
         if account.unread:
             places = ", ".join(sorted(account.unread))
@@ -182,19 +192,19 @@ def _still_holds(desk: Desk, account: Account, reason: str, limits: Limits) -> s
     if account.equity is None or account.baseline is None or account.peak is None:
         return f"equity is not known: {', '.join(account.unpriced)} without a price"
     for loss in br.losses(limits, account.equity, account.flows, account.baseline, account.peak):
-        if loss.reason == reason and loss.reached:
+        if (loss.reason, loss.halts) == (reason, of == "halt") and loss.reached:
             return f"the condition still holds: {loss.text}"
     return ""
 
 
 def _place(desk: Desk, account: Account, command: PlaceOrder) -> None:
-    priced = {"market": (), "limit": ("limit",), "stop": ("stop",), "stop_limit": ("limit", "stop")}
-    lacking = [name for name in priced[command.order_type] if getattr(command, name) is None]
-    if lacking:
-        _refuse(
-            desk, account, command, f"a {command.order_type} order needs a {' and a '.join(lacking)} price"
-        )
-        return
+    wanted = risk.PRICES.get(command.order_type, (False, False))
+    prices = {"limit": command.limit, "stop": command.stop}
+    for (name, price), needed in zip(prices.items(), wanted, strict=True):
+        if needed != (price is not None):
+            text = f"a {command.order_type} order {'needs a' if needed else 'has no'} {name} price"
+            _refuse(desk, account, command, text)
+            return
     terms = Terms(
         command.strategy,
         command.symbol,
@@ -211,12 +221,15 @@ def _place(desk: Desk, account: Account, command: PlaceOrder) -> None:
 
 def _replace(desk: Desk, account: Account, command: ReplaceOrder) -> None:
     order = account.orders.get(command.order)
-    if order is None or order.ended or order.pending != "none" or order.status == "requested":
-        state = "not known" if order is None else f"{order.status}, pending {order.pending}"
-        _refuse(desk, account, command, f"order {command.order} is {state}")
+    if order is None:
+        _refuse(desk, account, command, f"order {command.order} is not known")
         return
-    why = _apply(desk, account, command)
-    replace(desk, account, order, command.quantity, command.limit, command.stop, why)
+    asked = asked_for(order, command.quantity, command.limit, command.stop)
+    refusal = replace_refusal(desk, account, order, asked)
+    if refusal:
+        _refuse(desk, account, command, refusal)
+    else:
+        replace(desk, account, order, asked, _apply(desk, account, command))
 
 
 def _cancel(desk: Desk, account: Account, command: CancelOrder) -> None:
@@ -246,7 +259,9 @@ def _resolve(desk: Desk, account: Account, command: ResolveUnread) -> None:
     for state in symbols:
         state.unread_status = tuple(p for p in state.unread_status if p != command.place)
     account.unread.pop(command.place, None)
-    _apply(desk, account, command)
+    why = _apply(desk, account, command)
+    for each in desk.each_account():
+        check_stale(desk, each, why)
 
 
 COMMANDS: dict[type, Callable[[Desk, Account, Any], None]] = {

@@ -95,6 +95,7 @@ class Order(msgspec.Struct):
     new_quantity: Decimal | None = None
     new_limit: Decimal | None = None
     new_stop: Decimal | None = None
+    executions: list[str] = msgspec.field(default_factory=list)
     ended_session: int = 0
 
     @property
@@ -132,22 +133,36 @@ class Order(msgspec.Struct):
         if status is None:
             return False
         self.status = "partial" if status == "working" and self.filled else status
-        if self.ended or report in ("acknowledge", "replace"):
-            self._clear_pending(report)
+        if self.ended or report == "replace":
+            self._replace_answered()
+        if self.ended:
+            self.pending = "none"
         return True
 
-    def _clear_pending(self, report: str) -> None:
-        """An end answers any request; a replacement answers a replace; an acknowledgement none."""
-        if self.ended or (report == "replace" and self.pending == "replace"):
-            self.pending = "none"
-            self.new_quantity = self.new_limit = self.new_stop = None
+    @property
+    def is_replacing(self) -> bool:
+        """A replacement was asked for and not answered; a cancel may have been asked for on top of it."""
+        return self.new_quantity is not None
 
-    def refuse_pending(self) -> bool:
-        """The broker refused the pending request: the order stands as it was."""
-        if self.pending == "none":
-            return False
-        self.pending = "none"
+    def _replace_answered(self) -> None:
         self.new_quantity = self.new_limit = self.new_stop = None
+        if self.pending == "replace":
+            self.pending = "none"
+
+    def refuse(self, what: str) -> bool:
+        """The broker refused the pending cancel or replace: the order stands as it was.
+
+        An order that has ended meanwhile was answered by its end, so that is legal too. False, and
+        nothing changes, where no such request is pending.
+        """
+        if self.ended:
+            self.pending = "none"
+        elif what == "cancel" and self.pending == "cancel":
+            self.pending = "replace" if self.is_replacing else "none"
+        elif what == "replace" and self.is_replacing:
+            self._replace_answered()
+        else:
+            return False
         return True
 
     def fill(self, quantity: Decimal, price: Decimal) -> None:
@@ -156,8 +171,7 @@ class Order(msgspec.Struct):
         self.notional += quantity * price
         if self.filled >= self.quantity:
             self.status = "filled"
-            if self.pending == "replace":
-                self.refuse_pending()
+            self._replace_answered()
         elif not self.ended:
             self.status = "partial"
 
@@ -176,8 +190,3 @@ class Order(msgspec.Struct):
         self.limit, self.stop = limit, stop
         if self.filled >= self.quantity and not self.ended:
             self.status = "filled"
-
-
-def opposite(side: str) -> str:
-    """The other side."""
-    return "sell" if side == "buy" else "buy"

@@ -1,10 +1,11 @@
 """The account processor: quotes, reports, proposals and commands in; every decision out.
 
 What happens to a record, by its type, stands in `Accounts._handlers`; the parts are in the modules
-beside this one: `books` (a fill becomes a position), `orders` (the state machine), `trading` (from
-a wish to an order), `risk` (the checks), `execution` (from a report to the books), `valuation`
-(marks, profit and loss, trips), `breaker`, `operator` (commands), `actions` (sessions, splits,
-dividends).
+beside this one: `books` (a fill becomes a position), `orders` (the state machine), `targets` and
+`sizing` (from a signal to a number of shares), `trading` (from there to an order), `risk` (the
+checks), `execution` (from a report to the books), `valuation` (marks, profit and loss, trips),
+`breaker`, `flatten` (the way out), `operator` (commands), `sessions`, `corporate` (splits and
+dividends), `unread`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from typing import Any
 
 import msgspec
 
-from processors.account import actions, execution, operator, trading, valuation
+from processors.account import (
+    corporate,
+    execution,
+    flatten,
+    operator,
+    sessions,
+    targets,
+    trading,
+    unread,
+    valuation,
+)
 from processors.account.account import Account
 from processors.account.desk import Desk
 from processors.account.market import Session, SymbolState
@@ -110,11 +121,23 @@ class Accounts:
             if ts > desk.market.now:  # noqa: PLR1730  # on the hot path: a call of max() costs more
                 desk.market.now = ts
             fast(record)
+        if desk.revisits:
+            self._revisit()
         if desk.market.now >= self._deadline:
             self._check_stale()
         if self._dirty:
             self._write_pnl()
         return self._taken() if desk.out else NOTHING
+
+    def _revisit(self) -> None:
+        """Something has ended: what waited for it goes, kept targets are sized again, a flatten goes on."""
+        desk = self.desk
+        while desk.revisits:
+            name, symbol = next(iter(desk.revisits))
+            del desk.revisits[name, symbol]
+            account = desk.accounts[name]
+            for part in (trading, targets, flatten):
+                part.resume(desk, account, symbol)
 
     def advance(self, ts: int) -> None:
         """Market time moves to `ts`, unless it is there already: only market records may move it."""
@@ -208,14 +231,14 @@ class Accounts:
 
     def _table(self) -> dict[type, Callable[[Desk, Record], None]]:
         table: dict[type, Callable[[Desk, Record], None]] = {
-            SessionOpened: actions.on_opened,
-            SessionClosed: actions.on_closed,
-            Split: actions.on_split,
-            CashDividend: actions.on_dividend,
-            TradingHalt: actions.on_trading_halt,
-            TradingResume: actions.on_trading_resume,
-            Unreadable: actions.on_unreadable,
-            Proposal: trading.on_proposal,
+            SessionOpened: sessions.on_opened,
+            SessionClosed: sessions.on_closed,
+            Split: corporate.on_split,
+            CashDividend: corporate.on_dividend,
+            TradingHalt: sessions.on_trading_halt,
+            TradingResume: sessions.on_trading_resume,
+            Unreadable: unread.on_unreadable,
+            Proposal: targets.on_proposal,
             Filled: execution.on_filled,
             Busted: execution.on_busted,
             Corrected: execution.on_corrected,

@@ -1,9 +1,9 @@
 """Risk checks: every one is evaluated, and every one that fails is named with value and limit.
 
 A reduction (an order after which |net| cannot grow, whatever else on its side fills) skips what
-limits positions, exposure, buying power, the restricted list and unknown prices. An operator's
-reduction is also free of quantity, notional, collar and quote age. What is not known counts
-against an order that adds risk.
+limits positions, exposure, buying power and the restricted list, and what is not known: that counts
+against an order that adds risk. An operator's reduction is also free of every limit on size, price
+and pace; it is not free of the tick size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from processors.account.desk import Desk
 from processors.account.market import MarkPrice, SymbolState
 from processors.account.orders import Order
 from schemas import ZERO, Check, Limits, plain, quotient
+from schemas.decimals import WIDE
 
+PRICES = {
+    "market": (False, False),
+    "limit": (True, False),
+    "stop": (False, True),
+    "stop_limit": (True, True),
+}
+"""Whether an order of a type has a limit and a stop price."""
+TIMES_IN_FORCE = ("day", "gtc", "ioc", "fok")
 SHORT_MARGIN = Decimal("1.03")
 BPS = Decimal(10_000)
 SECOND = 1_000_000_000
@@ -92,6 +101,12 @@ def order_price(desk: Desk, order: Order, state: SymbolState) -> Decimal | None:
     return margin if order.limit is None else max(order.limit, margin)
 
 
+def reprice(desk: Desk, order: Order) -> None:
+    """Its terms or its symbol's prices are others: so is what a share of it may cost."""
+    price = order_price(desk, order, desk.market.symbol(order.symbol))
+    order.price = order.price if price is None else price
+
+
 def _check(name: str, ok: bool, value: object, limit: object) -> Check:
     return Check(name=name, ok=ok, value=_text(value), limit=_text(limit))
 
@@ -107,6 +122,11 @@ def _at_most(name: str, value: Decimal | int | None, limit: Decimal | int | None
     if limit is None:
         return None
     return _check(name, value is not None and value <= limit, value, limit)
+
+
+def _unknown(c: Candidate, name: str, limit: object) -> Check | None:
+    """What is not known counts against an order that adds risk, and only against that."""
+    return None if c.order.reduces else _check(name, False, None, limit)
 
 
 def _breaker(c: Candidate) -> Check:
@@ -126,7 +146,33 @@ def _session(c: Candidate) -> Check | None:
 
 
 def _trading_halt(c: Candidate) -> Check:
-    return _check("trading-halt", not c.state.halted, "halted" if c.state.halted else "trading", "trading")
+    halted = c.desk.market.is_halted(c.order.symbol)
+    return _check("trading-halt", not halted, "halted" if halted else "trading", "trading")
+
+
+def _flattening(c: Candidate) -> Check | None:
+    """While the operator or the breaker closes a position, strategies leave it alone."""
+    if c.order.operator or c.order.symbol not in c.account.flattening:
+        return None
+    return _check("flattening", False, c.order.symbol, "not being flattened")
+
+
+def _terms(c: Candidate) -> Check | None:
+    """Only what is wrong is named: prices that the type lacks or does not have, or no such word."""
+    order = c.order
+    known = order.order_type in PRICES and order.side in ("buy", "sell") and order.tif in TIMES_IN_FORCE
+    has = (order.limit is not None, order.stop is not None)
+    if known and has == PRICES[order.order_type] and order.quantity > 0:
+        return None
+    prices = " and ".join(n for n, given in zip(("limit", "stop"), has, strict=True) if given)
+    value = f"{order.side} {plain(order.quantity)} {order.order_type} {order.tif}, {prices or 'no'} price"
+    return _check("order-terms", False, value, "a side, a quantity, a type and its prices")
+
+
+def _fractions(c: Candidate) -> Check | None:
+    if c.account.fractions or not c.order.quantity % 1:
+        return None
+    return _check("fractions", False, c.order.quantity, "whole shares")
 
 
 def _restricted(c: Candidate) -> Check | None:
@@ -155,7 +201,10 @@ def _quantity(c: Candidate) -> Check | None:
 
 
 def _notional(c: Candidate) -> Check | None:
-    return _at_most("notional", c.notional, c.limits.max_notional)
+    limit = c.limits.max_notional
+    if c.notional is None and limit is not None:
+        return _unknown(c, "notional", limit)
+    return _at_most("notional", c.notional, limit)
 
 
 def _collar(c: Candidate) -> Check | None:
@@ -163,7 +212,7 @@ def _collar(c: Candidate) -> Check | None:
     if c.limits.collar_bps is None or c.order.limit is None:
         return None
     if c.taker is None:
-        return None if c.order.reduces else _check("collar", False, None, c.limits.collar_bps)
+        return _unknown(c, "collar", c.limits.collar_bps)
     through = c.order.limit - c.taker.price if c.buying else c.taker.price - c.order.limit
     return _at_most("collar", quotient(max(through, ZERO) * BPS, c.taker.price), c.limits.collar_bps)
 
@@ -174,14 +223,16 @@ def _spread(c: Candidate) -> Check | None:
         return None
     quote = c.state.quote
     if quote is None or quote.bid is None or quote.ask is None or c.state.bad:
-        return _check("spread", False, None, c.limits.max_spread_bps)
+        return _unknown(c, "spread", c.limits.max_spread_bps)
     spread = quotient((quote.ask - quote.bid) * 2 * BPS, quote.ask + quote.bid)
     return _at_most("spread", spread, c.limits.max_spread_bps)
 
 
 def _quote_age(c: Candidate) -> Check | None:
-    age = (c.desk.market.now - c.taker.ts) // MS if c.taker is not None else None
-    return _at_most("quote-age", age, c.limits.max_quote_age_ms)
+    limit = c.limits.max_quote_age_ms
+    if c.taker is None:
+        return _unknown(c, "quote-age", limit) if limit is not None else None
+    return _at_most("quote-age", (c.desk.market.now - c.taker.ts) // MS, limit)
 
 
 def _worst(c: Candidate, strategy: str | None) -> Decimal:
@@ -273,7 +324,7 @@ def _exposure_checks(name: str, part: Callable[[Exposure], Decimal]) -> Callable
         if limit is None:
             return None
         after = exposure(c.account, c.order, c.price) if c.price is not None else None
-        allowed = limit * c.equity if c.equity is not None else None
+        allowed = WIDE.multiply(limit, c.equity) if c.equity is not None else None
         ok = after is not None and allowed is not None and part(after) <= allowed
         return _check(f"{name}-exposure", ok, part(after) if after is not None else None, allowed)
 
@@ -288,13 +339,18 @@ def _buying_power(c: Candidate) -> Check:
     available: Decimal | None = None
     if c.account.kind == "cash":
         working = (o for s in sorted(c.account.open_orders) for o in c.account.working_of(s))
-        spoken = sum((o.leaves * o.price for o in working if o.side == "buy" and o.id != c.order.id), ZERO)
-        available = c.account.cash - spoken
+        buys = (o for o in working if o.side == "buy" and o.id != c.order.id)
+        available = c.account.cash - sum((_cost(c.desk, o) for o in buys), ZERO)
     elif c.equity is not None and (before := exposure(c.account)) is not None:
         mine = c.order.leaves * c.order.price if c.order.status != "requested" else ZERO
-        available = c.account.multiplier * c.equity - before.gross + mine
+        available = WIDE.add(WIDE.multiply(c.account.multiplier, c.equity), mine - before.gross)
     ok = needed is not None and available is not None and needed <= available
     return _check("buying-power", ok, needed, available)
+
+
+def _cost(desk: Desk, order: Order) -> Decimal:
+    """Dollars that an open buy may still take, with its fee."""
+    return order.leaves * order.price + desk.fees.estimate(order.side, order.leaves, order.price, desk.ts)
 
 
 def _short_permission(c: Candidate) -> Check | None:
@@ -315,8 +371,9 @@ def _volume_share(c: Candidate) -> Check | None:
     if c.limits.max_volume_share is None:
         return None
     average = c.state.average_volume
-    share = quotient(c.order.leaves, average) if average else None
-    return _at_most("volume-share", share, c.limits.max_volume_share)
+    if not average:
+        return _unknown(c, "volume-share", c.limits.max_volume_share)
+    return _at_most("volume-share", quotient(c.order.leaves, average), c.limits.max_volume_share)
 
 
 def _orders_per_day(c: Candidate) -> Check | None:
@@ -326,8 +383,9 @@ def _orders_per_day(c: Candidate) -> Check | None:
 def _notional_per_day(c: Candidate) -> Check | None:
     if c.limits.notional_per_day is None:
         return None
-    total = None if c.notional is None else c.account.notional_today + c.notional
-    return _at_most("notional-per-day", total, c.limits.notional_per_day)
+    if c.notional is None:
+        return _unknown(c, "notional-per-day", c.limits.notional_per_day)
+    return _at_most("notional-per-day", c.account.notional_today + c.notional, c.limits.notional_per_day)
 
 
 def _order_rate(c: Candidate) -> Check | None:
@@ -374,14 +432,17 @@ RULES = (
     Rule(_breaker),
     Rule(_session),
     Rule(_trading_halt),
+    Rule(_flattening),
+    Rule(_terms),
+    Rule(_fractions, operator_free=True),
     Rule(_restricted, adds_risk=True),
     Rule(_tier, adds_risk=True),
     Rule(_tick_size),
     Rule(_quantity, operator_free=True),
     Rule(_notional, operator_free=True),
     Rule(_collar, operator_free=True),
-    Rule(_spread, adds_risk=True),
-    Rule(_quote_age, adds_risk=True, operator_free=True),
+    Rule(_spread, operator_free=True),
+    Rule(_quote_age, operator_free=True),
     Rule(_position_shares, adds_risk=True),
     Rule(_position_weight, adds_risk=True),
     Rule(_strategy_shares, adds_risk=True),
@@ -391,10 +452,10 @@ RULES = (
     Rule(_exposure_checks("short", lambda e: e.short), adds_risk=True),
     Rule(_buying_power, adds_risk=True),
     Rule(_short_permission, adds_risk=True),
-    Rule(_volume_share, adds_risk=True),
-    Rule(_orders_per_day, adds_risk=True),
-    Rule(_notional_per_day, adds_risk=True),
+    Rule(_volume_share, operator_free=True),
+    Rule(_orders_per_day, operator_free=True),
+    Rule(_notional_per_day, operator_free=True),
     Rule(_order_rate, operator_free=True),
     Rule(_duplicate, operator_free=True),
-    Rule(_broker_errors, adds_risk=True),
+    Rule(_broker_errors, operator_free=True),
 )

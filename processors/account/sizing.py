@@ -1,8 +1,9 @@
 """Sizing: from a target to a number of shares.
 
 shares = trunc toward zero of weight x (equity x (1 - buffer) - expected fee) / price, where the
-price is the ask to buy and the bid to sell. The expected fee is that of the shares which the same
-formula gives without a fee.
+price is the ask to buy and the bid to sell, and the weight is rounded to 6 places. The expected fee
+is that of the shares which the same formula gives without a fee. An account without equity is
+sized at nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from decimal import Decimal
 
 from processors.fees import FeeModel
 from schemas import ONE, ZERO
+from schemas.decimals import WIDE
 
+WEIGHT_STEP = Decimal("0.000001")
 FRACTION = Decimal(1_000_000)
 """Accounts that allow fractions trade millionths of a share."""
 
@@ -19,8 +22,8 @@ FRACTION = Decimal(1_000_000)
 def whole(amount: Decimal, price: Decimal, fractions: bool) -> Decimal:
     """amount / price, truncated toward zero to whole shares (or millionths)."""
     if fractions:
-        return amount * FRACTION // price / FRACTION
-    return amount // price
+        return WIDE.divide_int(WIDE.multiply(amount, FRACTION), price) / FRACTION
+    return WIDE.divide_int(amount, price)
 
 
 def shares_of_weight(
@@ -34,7 +37,8 @@ def shares_of_weight(
     fractions: bool,
 ) -> Decimal:
     """Signed shares that a weight of equity is worth at `price` dollars."""
-    usable = equity * (ONE - buffer)
-    rough = whole(weight * usable, price, fractions)
+    share = WIDE.quantize(weight, WEIGHT_STEP)
+    usable = WIDE.multiply(max(equity, ZERO), ONE - buffer)
+    rough = whole(WIDE.multiply(share, usable), price, fractions)
     fee = fees.estimate(side, abs(rough), price, ts) if rough else ZERO
-    return whole(weight * (usable - fee), price, fractions)
+    return whole(WIDE.multiply(share, max(WIDE.subtract(usable, fee), ZERO)), price, fractions)

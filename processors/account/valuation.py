@@ -1,8 +1,8 @@
 """Marks to money: what positions are worth, profit and loss, and when the breaker trips.
 
 A loss seen on quotes must hold on two successive valid marks: it is measured with the better of
-each symbol's last two. A loss seen on a fill counts at once, and so does a bar where a symbol has
-no quotes.
+each symbol's last two, and a new peak with the worse. A loss seen on a fill counts at once, and so
+does a bar.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from decimal import Decimal
 from processors.account import breaker as br
 from processors.account.account import Account, Holding
 from processors.account.desk import Desk, Why
-from processors.account.market import SymbolState
-from processors.account.trading import begin_flatten, cancel_growing
+from processors.account.flatten import begin_flatten, cancel_growing
+from processors.account.market import MarkPrice, SymbolState
 from schemas import (
     ZERO,
     BreakerCleared,
     BreakerHalted,
     BreakerReducing,
+    DayOpened,
     Evidence,
     LimitBreached,
     PnL,
@@ -34,14 +35,13 @@ def on_mark(desk: Desk, state: SymbolState) -> None:
         holding = account.holdings[state.symbol]
         quantity = holding.ledger.net.quantity
         found = desk.market.price(state, quantity > 0)
-        if found is None:
-            continue
-        price = found.price
-        if holding.mark is None:
-            mark(desk, account, holding)
+        if found is None or holding.mark is None:
+            _gain_or_lose_price(desk, account, holding, found)
         else:
-            holding.before = holding.mark if state.has_quotes else price
-            holding.tier, holding.source, holding.mark_ts = found.tier, found.source, found.ts
+            price, _, source, _ = found
+            if source != holding.source:
+                holding.before = price if _counts_at_once(state) else holding.mark
+                _, holding.tier, holding.source, holding.mark_ts = found
             if price != holding.mark:
                 holding.mark = price
                 value = quantity * price
@@ -50,50 +50,98 @@ def on_mark(desk: Desk, state: SymbolState) -> None:
                 account.changed = True
         if br.STALE in account.breaker.reduces:
             check_stale(desk, account, desk.because())
-        if account.baseline is not None:
-            watch(desk, account, None)
+        watch(desk, account)
+
+
+def _counts_at_once(state: SymbolState) -> bool:
+    """Whether the symbol's marks come from bars: one of them is evidence enough."""
+    return not state.has_quotes or (state.quote is not None and state.quote.bar)
+
+
+def _gain_or_lose_price(desk: Desk, account: Account, holding: Holding, found: MarkPrice | None) -> None:
+    """A holding without a price has one again, or the reverse; `before` is the last it had."""
+    if holding.mark is not None:
+        holding.before = holding.mark
+    _set_mark(holding, found)
+    account.settle(holding)
+    if found is None:
+        check_stale(desk, account, desk.because())
+    elif _counts_at_once(desk.market.symbol(holding.symbol)):
+        holding.before = found.price
+
+
+def _set_mark(holding: Holding, found: MarkPrice | None) -> None:
+    if found is None:
+        holding.mark, holding.tier, holding.source, holding.mark_ts = None, "", "", 0
+    else:
+        holding.mark, holding.tier, holding.source, holding.mark_ts = found
 
 
 def mark(desk: Desk, account: Account, holding: Holding) -> None:
-    """Give a holding its current mark and settle the account's totals."""
-    found = None
-    if holding.quantity:
-        found = desk.market.price(desk.market.symbol(holding.symbol), holding.quantity > 0)
-    if found is None:
-        holding.mark = holding.before = None
-        holding.tier, holding.source, holding.mark_ts = "", "", 0
-    else:
-        holding.before = found.price if holding.mark is None else holding.mark
-        holding.mark, holding.tier, holding.source, holding.mark_ts = found
+    """After its books have changed: give a holding its current mark and settle the account's totals."""
+    quantity, counted = holding.quantity, holding.counted.quantity
+    found = desk.market.price(desk.market.symbol(holding.symbol), quantity > 0) if quantity else None
+    if not quantity:
+        holding.before = None
+    elif not counted or (counted > 0) != (quantity > 0):
+        holding.before = found.price if found is not None else None
+    _set_mark(holding, found)
     account.settle(holding)
 
 
-def watch(desk: Desk, account: Account, fill: Why | None) -> None:
-    """Keep the peak, and trip what is reached; `fill` is given where a fill showed the loss."""
+def watch(desk: Desk, account: Account, why: Why | None = None, traded: str = "") -> None:
+    """Keep the peak, and trip what is reached. Without `why`, the market record at hand is the reason.
+
+    What a fill in the symbol `traded` shows counts at once; elsewhere a loss, and a new peak, must hold
+    on the last two marks of each holding.
+    """
     equity = account.equity
     if equity is None:
         return
+    if account.baseline is None:
+        _find_baseline(desk, account, equity, why or desk.because())
     if account.peak is not None and equity > account.peak:
-        account.peak = equity
-        if account.limits.drawdown is not None:
-            account.arm()
+        _raise_peak(account, equity, traded)
     if account.watch is None or equity > account.watch:
         return
-    if fill is None:
-        equity += _benefit_of_doubt(account)
-        if equity > account.watch:
-            return
-    _trip(desk, account, equity, fill if fill is not None else desk.because())
+    doubt = _doubt(account, traded)
+    if doubt is None or equity + doubt[0] > account.watch:
+        return
+    _trip(desk, account, equity + doubt[0], why or desk.because())
 
 
-def _benefit_of_doubt(account: Account) -> Decimal:
-    """What equity would gain if each position stood at the better of its last two marks."""
-    gain = ZERO
-    for symbol in sorted(account.holdings):
-        holding = account.holdings[symbol]
-        if holding.mark is not None and holding.before is not None:
-            gain += max(holding.quantity * (holding.before - holding.mark), ZERO)
-    return gain
+def _find_baseline(desk: Desk, account: Account, equity: Decimal, why: Why) -> None:
+    """At the last close equity was not known: the day is measured from when it first is."""
+    account.baseline = equity - account.flows
+    session = desk.market.session.name
+    desk.emit(account, DayOpened, why, session=session, baseline=account.baseline, peak=account.peak)
+    account.arm()
+
+
+def _raise_peak(account: Account, equity: Decimal, traded: str) -> None:
+    doubt = _doubt(account, traded)
+    if doubt is not None and account.peak is not None and equity - doubt[1] > account.peak:
+        account.peak = equity - doubt[1]
+        if account.limits.drawdown is not None:
+            account.arm()
+
+
+def _doubt(account: Account, traded: str) -> tuple[Decimal, Decimal] | None:
+    """What equity would gain if each holding stood at the better of its last two marks, and lose at the
+    worse; None where a holding has had one mark only.
+    """
+    gain = loss = ZERO
+    for symbol, holding in account.holdings.items():
+        if holding.mark is None or symbol == traded:
+            continue
+        if holding.before is None:
+            return None
+        change = holding.quantity * (holding.before - holding.mark)
+        if change > 0:
+            gain += change
+        else:
+            loss -= change
+    return gain, loss
 
 
 def _trip(desk: Desk, account: Account, equity: Decimal, why: Why) -> None:
@@ -233,7 +281,7 @@ def stale_deadline(desk: Desk) -> int:
 def write_pnl(desk: Desk, account: Account, why: Why) -> None:
     """Write the account's money as it is now."""
     equity, priced = account.equity, not account.unpriced
-    drawdown = None if equity is None or account.peak is None else account.peak - equity
+    drawdown = None if equity is None or account.peak is None else max(account.peak - equity, ZERO)
     values = [h.value for h in account.holdings.values()]
     desk.emit(
         account,

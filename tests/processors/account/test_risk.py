@@ -115,7 +115,7 @@ def test_an_order_is_no_reduction_where_others_on_its_side_work_already() -> Non
     at = quoted(shorting=False)
     at.bought(100, 100)
     at.order("sell", 60, order_type="stop", stop=90)
-    assert denied(at, side="sell", quantity=40) == []
+    assert denied(at, side="sell", quantity=40, order_type="stop", stop=91) == []
     assert "short-permission" in denied(at, side="sell", quantity=1)
 
 
