@@ -17,7 +17,7 @@ from processors.account.valuation import watch, write_pnl
 from schemas import ONE, ZERO, CashDividend, Fill, Record, Split, canonical, ratio
 
 SMALLEST_FRACTION = Decimal("0.000000001")
-"""Of a share, in an account that allows fractions."""
+"""Of a share, in an account that allows fractions. Smaller ones could not be valued exactly."""
 
 
 def on_split(desk: Desk, record: Record) -> None:
@@ -40,8 +40,11 @@ def _split_holding(desk: Desk, account: Account, holding: Holding, event: Split,
         price = getattr(holding, name)
         if price is not None:
             setattr(holding, name, ratio(price, Decimal(event.den), Decimal(event.num)))
-    if holding.mark is not None:
-        _cash_in_lieu(desk, account, holding, holding.mark, why)
+    found = desk.market.price(desk.market.symbol(event.symbol), holding.quantity > 0)
+    price = holding.mark if holding.mark is not None or found is None else found.price
+    if price is not None:
+        smallest = SMALLEST_FRACTION if account.fractions else ONE
+        cash_in_lieu(desk, account, holding, price, smallest, why)
     account.settle(holding)
     desk.holds(account, event.symbol)
     for strategy in ledger.strategies():
@@ -50,12 +53,13 @@ def _split_holding(desk: Desk, account: Account, holding: Holding, event: Split,
     write_pnl(desk, account, why)
 
 
-def _cash_in_lieu(desk: Desk, account: Account, holding: Holding, price: Decimal, why: Why) -> None:
-    """Fractions of a share gather in the last strategy's book; what is one of the net is sold there, or
-    bought back.
+def cash_in_lieu(
+    desk: Desk, account: Account, holding: Holding, price: Decimal, smallest: Decimal, why: Why
+) -> None:
+    """Of each book, what is less than `smallest` shares gathers in the last one; what is left of it there
+    is sold, or bought back.
     """
     ledger, symbol = holding.ledger, holding.symbol
-    smallest = SMALLEST_FRACTION if account.fractions else ONE
     held = [name for name in ledger.strategies() if ledger.books[name].quantity]
     for name in held[:-1]:
         fraction = ledger.books[name].quantity % smallest

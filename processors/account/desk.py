@@ -13,6 +13,7 @@ from processors.fees import FeeModel, fee_model
 from schemas import CoreSettings, Event, Record, decision_id
 
 E = TypeVar("E", bound=Event)
+FOREVER = 1 << 62
 
 
 class Why(NamedTuple):
@@ -34,6 +35,8 @@ class Desk:
         """Accounts with a net position, by symbol, in order of name; derived, not in snapshots."""
         self.out: list[Event] = []
         self.revisits: dict[tuple[str, str], None] = {}
+        self.stale_from = FOREVER
+        """When to look for stale prices next (UTC ns); derived, not in snapshots."""
         self.record: Record | None = None
         self.fact_ts = 0
 

@@ -15,6 +15,7 @@ from processors.account import breaker as br
 from processors.account import risk
 from processors.account.account import Account, Execution
 from processors.account.books import Entry
+from processors.account.corporate import SMALLEST_FRACTION, cash_in_lieu
 from processors.account.desk import Desk, Why
 from processors.account.orders import Order
 from processors.account.trading import changed, position_changed
@@ -310,6 +311,9 @@ def _rebuilt(
     """Fold the books again, bring the order in line (quantity, price before and now), show the money."""
     holding = account.holding(execution.symbol)
     holding.ledger.rebuild()
+    found = desk.market.price(desk.market.symbol(execution.symbol), holding.quantity > 0)
+    if found is not None:
+        cash_in_lieu(desk, account, holding, found.price, SMALLEST_FRACTION, why)
     mark(desk, account, holding)
     order = account.orders.get(execution.order)
     if order is not None:

@@ -89,7 +89,6 @@ class Accounts:
         self.desk = Desk(settings)
         self._pnl_interval = settings.pnl_interval
         self._dirty: list[Account] = []
-        self._deadline = valuation.FOREVER
         self._handlers = self._table()
         self._market: dict[type, Callable[[Record], None]] = {
             Quote: self._quote,
@@ -115,7 +114,7 @@ class Accounts:
             handler = self._handlers.get(kind)
             if handler is not None:
                 handler(desk, record)
-                self._deadline = valuation.stale_deadline(desk)
+                desk.stale_from = valuation.stale_deadline(desk)
         else:
             ts = event.ts
             if ts > desk.market.now:  # noqa: PLR1730  # on the hot path: a call of max() costs more
@@ -123,7 +122,7 @@ class Accounts:
             fast(record)
         if desk.revisits:
             self._revisit()
-        if desk.market.now >= self._deadline:
+        if desk.market.now >= desk.stale_from:
             self._check_stale()
         if self._dirty:
             self._write_pnl()
@@ -194,7 +193,7 @@ class Accounts:
             state.trade, state.trade_ts, state.trade_source, state.trade_id = None, 0, "", ""
             if event.symbol in self.desk.holders:
                 self._marked(state)
-            self._deadline = valuation.stale_deadline(self.desk)
+            self.desk.stale_from = valuation.stale_deadline(self.desk)
 
     def _bar(self, record: Record) -> None:
         bar: Any = record.event
@@ -225,7 +224,7 @@ class Accounts:
     def _check_stale(self) -> None:
         for account in self.desk.each_account():
             valuation.check_stale(self.desk, account, self.desk.because())
-        self._deadline = valuation.stale_deadline(self.desk)
+        self.desk.stale_from = valuation.stale_deadline(self.desk)
 
     # ------------------------------------------------------------ the rest, by type
 
@@ -311,7 +310,7 @@ class Accounts:
             for symbol in sorted(account.holdings):
                 desk.holds(account, symbol)
         self._dirty = [a for a in desk.each_account() if a.changed]
-        self._deadline = valuation.stale_deadline(desk)
+        desk.stale_from = valuation.stale_deadline(desk)
 
 
 def can_be_booked(event: Any) -> bool:

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from processors.account import breaker as br
 from processors.account.account import Account, Holding
-from processors.account.desk import Desk, Why
+from processors.account.desk import FOREVER, Desk, Why
 from processors.account.flatten import begin_flatten, cancel_growing
 from processors.account.market import MarkPrice, SymbolState
 from schemas import (
@@ -24,8 +24,6 @@ from schemas import (
     LimitBreached,
     PnL,
 )
-
-FOREVER = 1 << 62
 
 
 def on_mark(desk: Desk, state: SymbolState) -> None:
@@ -255,6 +253,8 @@ def check_stale(desk: Desk, account: Account, why: Why) -> None:
         and market.session.is_open
         and (market.stale_at(market.symbol(symbol)) <= market.now or symbol in account.unpriced)
     ]
+    if bool(stale) != (br.STALE in account.breaker.reduces):
+        desk.stale_from = 0
     if stale:
         reduce(desk, account, br.STALE, f"no price of {', '.join(stale)}", why)
     else:

@@ -16,6 +16,7 @@ from schemas import (
     Busted,
     Cancelled,
     CancelOrder,
+    CashActivity,
     CashDividend,
     CoreSettings,
     Corrected,
@@ -25,6 +26,7 @@ from schemas import (
     Filled,
     Flatten,
     HaltAccount,
+    Heartbeat,
     Limits,
     OpenAccount,
     OrderAccepted,
@@ -42,6 +44,7 @@ from schemas import (
     SetLimits,
     Split,
     Trade,
+    TradeCancel,
     TradingHalt,
     TradingResume,
     Unreadable,
@@ -132,6 +135,16 @@ class At:
     def status(self, order: str) -> str:
         return self.account.orders[order].status
 
+    def book(self, strategy: str, symbol: str = "X") -> Decimal:
+        return self.account.holdings[symbol].ledger.books[strategy].quantity
+
+    def restart(self) -> None:
+        """Go on with another processor, from what this one remembers."""
+        kept = self.accounts.snapshot()
+        self.accounts = Accounts(self.settings)
+        self.accounts.restore(kept)
+        assert self.accounts.snapshot() == kept
+
     # ------------------------------------------------------------ records
 
     def apply(
@@ -182,6 +195,14 @@ class At:
         price = money(close)
         prices = {"open": price, "high": money(high or close), "low": money(low or close), "close": price}
         return self._market(Bar, at, symbol=symbol, period=period * SECOND, volume=money(volume), **prices)
+
+    def withdraw_trade(self, trade, symbol="X") -> list[Event]:
+        return self._market(TradeCancel, None, symbol=symbol, id=trade)
+
+    def wait(self, seconds) -> list[Event]:
+        """Nothing happens for a while."""
+        self.now += int(seconds * SECOND)
+        return self._market(Heartbeat, None)
 
     def split(self, symbol="X", num=7, den=1) -> list[Event]:
         return self._market(Split, None, symbol=symbol, ex="2013-10-08", num=num, den=den)
@@ -324,6 +345,9 @@ class At:
             price=money(price),
             fee=money(fee),
         )
+
+    def cash_activity(self, kind, amount, **more) -> list[Event]:
+        return self.report(CashActivity, kind=kind, amount=money(amount), **more)
 
     def bust(self, execution) -> list[Event]:
         return self.report(Busted, execution=execution)

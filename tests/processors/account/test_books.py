@@ -1,16 +1,13 @@
-"""Books against published examples, and the identity that nothing may break."""
+"""Books against published examples; splits, dividends, busts and corrections of positions."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from processors.account.books import NET, Book
-from processors.account.processor import Accounts
-from schemas import ZERO, PositionChanged, encode, exact
+from processors.account.books import Book
+from schemas import PositionChanged, exact
 from support.desk import ME, At, money
 
 
@@ -57,131 +54,6 @@ FLIPS = [
 def test_reductions_and_flips(rows, expected) -> None:
     book = trades(*rows)
     assert (book.quantity, book.cost, book.realized) == tuple(Decimal(x) for x in expected)
-
-
-# ------------------------------------------------------------ the identity, after whatever happens
-
-SYMBOLS, STRATEGIES = ("X", "Y"), ("s", "t")
-cents = st.integers(500, 20_000).map(lambda c: Decimal(c) / 100)
-shares = st.integers(1, 300)
-STEPS = st.one_of(
-    st.tuples(
-        st.just("fill"),
-        st.sampled_from(SYMBOLS),
-        st.sampled_from(STRATEGIES),
-        st.sampled_from(["buy", "sell"]),
-        shares,
-        cents,
-        st.integers(0, 300).map(lambda c: Decimal(c) / 100),
-    ),
-    st.tuples(st.just("quote"), st.sampled_from(SYMBOLS), cents, st.integers(-3, 900)),
-    st.tuples(st.just("trade"), st.sampled_from(SYMBOLS), cents),
-    st.tuples(st.just("bar"), st.sampled_from(SYMBOLS), cents),
-    st.tuples(
-        st.just("split"), st.sampled_from(SYMBOLS), st.sampled_from([(7, 1), (2, 1), (3, 2), (1, 10), (2, 3)])
-    ),
-    st.tuples(
-        st.just("dividend"),
-        st.sampled_from(SYMBOLS),
-        st.integers(1, 400),
-        st.sampled_from(["2013-10-07", "2013-10-09"]),
-    ),
-    st.tuples(st.just("flow"), st.integers(-50_000, 50_000).filter(bool)),
-    st.tuples(st.just("bust"), st.integers(0, 10)),
-    st.tuples(st.just("correct"), st.integers(0, 10), shares, cents),
-    st.tuples(st.just("night")),
-)
-
-
-def perform(at: At, step: tuple) -> None:
-    """One step of a random life."""
-    kind = step[0]
-    executions = sorted(at.account.executions, key=lambda e: int(e[1:]))
-    if kind == "fill":
-        _, symbol, strategy, side, quantity, price, fee = step
-        order = at.order(side, quantity, symbol, strategy=strategy)
-        at.fill(order, price, fee=fee)
-    elif kind == "quote":
-        _, symbol, bid, spread = step
-        at.quote(symbol, bid, bid + Decimal(spread) / 100)
-    elif kind in ("trade", "bar"):
-        getattr(at, kind)(step[1], step[2])
-    elif kind == "split":
-        at.split(step[1], *step[2])
-    elif kind == "dividend":
-        at.dividend(step[1], Decimal(step[2]) / 100, ex="2013-10-07", pay=step[3])
-    elif kind == "flow":
-        at.deposit(step[1]) if step[1] > 0 else at.withdraw(-step[1])
-    elif kind == "bust" and executions:
-        at.bust(executions[step[1] % len(executions)])
-    elif kind == "correct" and executions:
-        at.correct(executions[step[1] % len(executions)], step[2], step[3])
-    elif kind == "night" and at.day < 6:
-        at.close()
-        at.open()
-
-
-def check(at: At) -> None:
-    """What holds after every event."""
-    account = at.account
-    holdings = account.holdings.values()
-    with exact():
-        for h in holdings:
-            books = [b for name, b in h.ledger.books.items() if name != NET]
-            net = h.ledger.net
-            assert sum((b.quantity for b in books), ZERO) == net.quantity
-            assert sum((b.cost - b.realized for b in books), ZERO) == net.cost - net.realized
-            assert sum((b.fees for b in books), ZERO) == net.fees
-            assert not net.quantity or net.cost or net.quantity * net.cost == 0
-        assert account.realized == sum((h.ledger.net.realized for h in holdings), ZERO)
-        assert account.cost == sum((h.ledger.net.cost for h in holdings), ZERO)
-        unpriced = sorted(h.symbol for h in holdings if h.quantity and h.mark is None)
-        assert list(account.unpriced) == unpriced
-        if unpriced:
-            assert account.equity is None
-            return
-        value = sum((h.quantity * h.mark for h in holdings if h.mark is not None), ZERO)
-        made = account.realized - account.fees + account.income + account.unrealized
-        assert account.equity == account.cash + account.receivables + value
-        assert account.equity == account.starting + account.deposits + made
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(STEPS, max_size=30))
-def test_identity_after_every_event(steps) -> None:
-    at = At(cash=10_000_000, limits={"day_loss": None}, multiplier=1000)
-    for symbol in SYMBOLS:
-        at.quote(symbol, 100, "100.02")
-    for step in steps:
-        before = at.equity
-        perform(at, step)
-        check(at)
-        if step[0] == "split" and before is not None and at.equity is not None:
-            assert abs(at.equity - before) < Decimal("1e-12")
-    assert [e.seq for e in at.all] == list(range(1, len(at.all) + 1))
-    last: dict[str, int] = {}
-    for e in at.all:
-        assert e.prev == last.get(e.topic, 0)
-        last[e.topic] = e.seq
-        encode(e)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, max_size=14), st.data())
-def test_snapshot_and_restore_change_nothing(steps, data) -> None:
-    """A processor restored between any two inputs decides what the undisturbed one does."""
-    cut = data.draw(st.integers(0, len(steps)))
-    one, two = At(cash=1_000_000, multiplier=1000), At(cash=1_000_000, multiplier=1000)
-    for n, step in enumerate(steps):
-        if n == cut:
-            kept = two.accounts.snapshot()
-            two.accounts = Accounts(two.settings)
-            two.accounts.restore(kept)
-            assert two.accounts.snapshot() == kept
-        perform(one, step)
-        perform(two, step)
-    assert [encode(e) for e in one.all] == [encode(e) for e in two.all]
-    assert one.accounts.snapshot() == two.accounts.snapshot()
 
 
 # ------------------------------------------------------------ what happens to a position
