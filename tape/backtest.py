@@ -18,6 +18,7 @@ from processors.hosts.inprocess import InProcessHost, Progress, core_partition
 from processors.pipeline import Pipeline
 from producers.importer import import_events
 from producers.marketdata.lean import LeanReader
+from producers.marketdata.leanfeeds import RESOLUTIONS
 from producers.operator import command_record
 from producers.sessions import Session, sessions
 from schemas import (
@@ -30,6 +31,7 @@ from schemas import (
     evolve,
     log_prefix,
 )
+from tape.errors import Stopped, WrongInput
 from tape.progress import Report, Stage
 from tape.settings import changes
 from tape.strategies import load_strategy
@@ -37,7 +39,6 @@ from tape.summary import summarize
 from tape.wiring import build, configure, identity
 
 ACCOUNT = "backtest"
-NANOS = {"minute": 60_000_000_000, "second": 1_000_000_000}
 LOG_NAME = "log.sqlite"
 LOOK_EVERY = 5000
 """Events of an import between two looks at whether to stop."""
@@ -45,12 +46,8 @@ HEAD_EVERY_S = 1.0
 """At least so long between two writings of LOG.head while a run goes on."""
 
 
-class BacktestError(Exception):
+class BacktestError(WrongInput):
     """A backtest that cannot be run as asked; nothing was written."""
-
-
-class Stopped(Exception):
-    """The user asked to stop; what was committed stands and can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def plan(wanted: Wanted, report: Report, stop: Callable[[], bool]) -> Plan:
     settings = evolve(
         wanted.settings,
         strategies=(setting,),
-        resolution=NANOS[wanted.resolution],
+        resolution=RESOLUTIONS[wanted.resolution],
         mark_extended=wanted.hours == "extended",
     )
     reader = LeanReader(

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from processors.account.account import Account
 from processors.account.books import NET, Entry
 from schemas import ZERO, Limits, canonical, exact, plain, validate
+from tape.errors import WrongInput
 
 REQUIRED = ("time", "symbol", "side", "quantity", "price", "fee")
 OPTIONAL = ("execution_id", "strategy")
@@ -26,7 +27,7 @@ DIGITS_MAX = 30
 SIDES = {"buy": 1, "sell": -1}
 
 
-class FillsError(Exception):
+class FillsError(WrongInput):
     """A file of executions that cannot be booked; the message names line, column and remedy."""
 
 

@@ -21,14 +21,15 @@ from producers.marketdata.tablefiles import CSV, PARQUET
 from producers.marketdata.tables import TableFormat, TableReader
 from producers.sessions import SECOND_NS, Hours
 from schemas import TOPICS, Event, decode, digest
-from tape.backtest import Stopped, write_heads
+from tape.backtest import write_heads
+from tape.errors import Stopped, WrongInput
 from tape.progress import Report, Stage
 
 LOOK_EVERY = 5000
 """Events between two looks at whether to stop."""
 
 
-class ImportRefused(Exception):
+class ImportRefused(WrongInput):
     """An import that would spoil the log it goes to; nothing was written."""
 
 

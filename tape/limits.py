@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from schemas import Limits, plain, validate
+from tape.errors import WrongInput
 
 NONE = "none"
 """What a limits file says to be rid of a limit that is there by default."""
@@ -21,7 +22,7 @@ DIGITS_MAX = 15, 18
 """Digits before and after the point of a number that a user gives."""
 
 
-class LimitsError(Exception):
+class LimitsError(WrongInput):
     """A limits file that cannot be used; the message names file, key and remedy."""
 
 

@@ -24,6 +24,7 @@ from processors.strategies import base, builtin, context, state
 from processors.strategies.base import Strategy
 from processors.strategies.builtin import BUILTIN
 from schemas import digest
+from tape.errors import WrongInput
 
 OWN_PACKAGES = {"eventlog", "processors", "producers", "projections", "schemas", "tape"}
 TRUTHS = {
@@ -42,7 +43,7 @@ FORM = "a file's class as FILE.py:Class"
 _loads = itertools.count(1)
 
 
-class LoadError(Exception):
+class LoadError(WrongInput):
     """A strategy cannot be loaded; the message says which, why, and what to do."""
 
 

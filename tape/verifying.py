@@ -11,6 +11,7 @@ from eventlog.errors import LogDamaged, LogError
 from processors.hosts.replay import Divergence
 from processors.hosts.verify import Derived, derive
 from schemas import CORE_MARKET_INPUTS, TOPICS
+from tape.errors import WrongInput
 from tape.progress import Report, Stage
 from tape.wiring import build, installed
 
@@ -19,7 +20,7 @@ TOLD = "compared with the head given"
 NOT_TOLD = "whether it was cut off cannot be told: no head kept elsewhere was given (--head)"
 
 
-class VerifyError(Exception):
+class VerifyError(WrongInput):
     """What was given is no log, or no head of this log; the message says what to give."""
 
 

@@ -44,7 +44,7 @@ DAMAGED = "minute/spy/20131007_trade"
         ("--from 2013-10-05 --to 2013-10-06", "no session from 2013-10-05 to 2013-10-06: choose other dates"),
         ("--from monday", "Invalid value for --from: 'monday' is not a date like 2013-10-07"),
         ("--resolution second", "second has no data of SPY (there is: "),
-        ("--resolution tick", "'tick' is not one of 'minute', 'second'"),
+        ("--resolution hourly", "'hourly' is not one of 'tick', 'second', 'minute', 'daily'"),
         ("--strategy hold", "no built-in strategy 'hold'; there are buy-and-hold, sma-cross, and a file's"),
         ("--strategy none.py:A", "there is no file none.py"),
         ("--strategy sma-cross --param fast=x", "sma-cross: fast is 'x'; it must be a whole number"),

@@ -19,7 +19,7 @@ from producers.marketdata.synthetic import SyntheticMarket
 from producers.marketdata.tables import TableFormat, TableReader
 from schemas import TOPICS, Bar, DeadLetter, Trade, decode, evolve
 from support.lean import SAMPLE
-from tape.backtest import Stopped
+from tape.errors import Stopped
 from tape.importing import DataWanted, ImportRefused, import_data, open_reader, quality_for
 from tape.progress import Stage
 

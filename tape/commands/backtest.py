@@ -1,0 +1,282 @@
+"""`tape backtest`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tape.commands.options import day, decimal, users_code, wrong
+
+if TYPE_CHECKING:
+    from tape.backtest import Wanted
+
+DAY_MS = 86_400_000
+
+DATA, STRATEGY, ACCOUNT, EXCHANGE, LOG = "Market data", "Strategy", "Account", "Exchange", "Log and output"
+"""The sections of `tape backtest --help`."""
+
+
+class Resolution(StrEnum):
+    tick = "tick"
+    second = "second"
+    minute = "minute"
+    daily = "daily"
+
+
+class Hours(StrEnum):
+    regular = "regular"
+    extended = "extended"
+
+
+class MarkRule(StrEnum):
+    side = "side"
+    mid = "mid"
+    last = "last"
+
+
+class SizeRule(StrEnum):
+    full = "full"
+    displayed = "displayed"
+
+
+class AccountKind(StrEnum):
+    margin = "margin"
+    cash = "cash"
+
+
+def _params(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise wrong("param", f"'{pair}' is not of the form name=value")
+        if key in found:
+            raise wrong("param", f"'{key}' is given twice")
+        found[key] = value
+    return found
+
+
+def _fee(text: str) -> str:
+    from processors.fees import fee_model
+
+    try:
+        fee_model(text)
+    except ValueError as problem:
+        raise wrong("fee", str(problem)) from None
+    for number in text.split(":")[1:]:
+        decimal("fee", number, "0")
+    return text
+
+
+def backtest(
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", rich_help_panel=DATA, help="Folder in LEAN's layout: it holds equity/usa."
+        ),
+    ],
+    symbols: Annotated[
+        str, typer.Option(metavar="A,B", rich_help_panel=DATA, help="Symbols, separated by commas: SPY,IBM.")
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="DATE", rich_help_panel=DATA, help="First day, as 2013-10-07.")
+    ],
+    to: Annotated[str, typer.Option(metavar="DATE", rich_help_panel=DATA, help="Last day, inclusive.")],
+    resolution: Annotated[
+        Resolution, typer.Option(rich_help_panel=DATA, help="Which files to read.")
+    ] = Resolution.minute,
+    adjusted: Annotated[
+        bool,
+        typer.Option(
+            "--adjusted",
+            rich_help_panel=DATA,
+            help="Adjust prices for splits and dividends by the factor files; else these are events.",
+        ),
+    ] = False,
+    hours: Annotated[
+        Hours, typer.Option(rich_help_panel=DATA, help="The regular session, or 04:00-20:00 New York.")
+    ] = Hours.regular,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", rich_help_panel=DATA, help="Go on where a symbol has no file for a session."
+        ),
+    ] = False,
+    strategy: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=STRATEGY, help="One of those below, or FILE.py:Class."),
+    ] = "buy-and-hold",
+    param: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            rich_help_panel=STRATEGY,
+            help="A parameter of the strategy; may be repeated.",
+        ),
+    ] = [],  # noqa: B006  # typer copies it
+    buffer: Annotated[
+        str,
+        typer.Option(metavar="X", rich_help_panel=STRATEGY, help="Share of equity that sizing leaves alone."),
+    ] = "0.0025",
+    cash: Annotated[
+        str, typer.Option(metavar="DOLLARS", rich_help_panel=ACCOUNT, help="Starting cash.")
+    ] = "100000",
+    account: Annotated[
+        AccountKind,
+        typer.Option(rich_help_panel=ACCOUNT, help="A cash account neither borrows nor sells short."),
+    ] = AccountKind.margin,
+    multiplier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X",
+            rich_help_panel=ACCOUNT,
+            help="Gross exposure allowed, in multiples of equity.  [default: 2; of a cash account 1]",
+        ),
+    ] = None,
+    shorting: Annotated[
+        bool | None,
+        typer.Option(
+            "--shorting/--no-shorting",
+            rich_help_panel=ACCOUNT,
+            help="Whether it may sell short.  [default: a margin account may]",
+        ),
+    ] = None,
+    fractions: Annotated[
+        bool,
+        typer.Option("--fractions", rich_help_panel=ACCOUNT, help="Allow fractions of a share (millionths)."),
+    ] = False,
+    mark: Annotated[
+        MarkRule,
+        typer.Option(
+            rich_help_panel=ACCOUNT,
+            help="Value longs at the bid and shorts at the ask, or all at mid, or at the last trade.",
+        ),
+    ] = MarkRule.side,
+    limits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=ACCOUNT,
+            help='Risk limits in TOML, as day_loss = 0.03; "none" lifts a default one. In force without a '
+            "file: the multiplier; halt for the day at a loss of 5 %, only reduce from 4 % on.",
+        ),
+    ] = None,
+    fee: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            rich_help_panel=EXCHANGE,
+            help="none, bps:X of the notional, per-share:X:MIN dollars, or alpaca (regulatory fees).",
+        ),
+    ] = "none",
+    slippage: Annotated[
+        str, typer.Option(metavar="BPS", rich_help_panel=EXCHANGE, help="Basis points lost by who takes.")
+    ] = "0",
+    latency_ms: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=DAY_MS,
+            metavar="MS",
+            rich_help_panel=EXCHANGE,
+            help="From decision to exchange, in market time. 0: fills on the quote that caused the signal.",
+        ),
+    ] = 0,
+    size: Annotated[
+        SizeRule,
+        typer.Option(rich_help_panel=EXCHANGE, help="Fill in full, or no more than what is displayed."),
+    ] = SizeRule.full,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=LOG, help="Folder for the log.  [default: a new one under runs/]"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", rich_help_panel=LOG, help="Go on with a run that was stopped or killed."),
+    ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            rich_help_panel=LOG,
+            help="Go on even where another process, or machine, holds the log; it then fails.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=LOG, help="Print one JSON object; money as text, exact.")
+    ] = False,
+) -> None:
+    """Replay market data through a strategy, an account and a simulated exchange, into a durable log.
+
+    \b
+    tape backtest --data data/sample --symbols SPY --from 2013-10-07 --to 2013-10-09 \\
+        --strategy sma-cross --param fast=10 --param slow=30 --fee per-share:0.005:1
+
+    Each decision stands in the log with its cause; `tape verify LOG` derives all of them again.
+    """
+    from tape.backtest import plan, run
+    from tape.progress import Interrupt, progress
+
+    wanted = _wanted(locals())
+    interrupt = Interrupt()
+    with users_code(), interrupt.listening(), progress() as report:
+        summary = run(plan(wanted, report, interrupt), report, interrupt)
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        from tape.show import show_backtest
+
+        show_backtest(summary)
+
+
+def _wanted(given: dict[str, Any]) -> Wanted:
+    """The options as what the run takes. Raises `typer.BadParameter`, `LimitsError`."""
+    from schemas import CoreSettings
+    from tape.backtest import Wanted
+    from tape.limits import BACKTEST, read_limits
+
+    names = tuple(s.strip().upper() for s in given["symbols"].split(",") if s.strip())
+    if not names or len(set(names)) != len(names):
+        raise wrong("symbols", f"'{given['symbols']}' should name each symbol once, as in SPY,IBM")
+    is_margin = given["account"] is AccountKind.margin
+    if given["shorting"] and not is_margin:
+        raise wrong("shorting", "a cash account cannot sell short; use --account margin")
+    multiplier = given["multiplier"] or ("2" if is_margin else "1")
+    settings = CoreSettings(
+        log_prefix="",
+        simulated=True,
+        mark=given["mark"].value,
+        buffer=decimal("buffer", given["buffer"], "0", below="1"),
+        fee=_fee(given["fee"]),
+        slippage_bps=decimal("slippage", given["slippage"], "0", below="10000"),
+        latency=given["latency_ms"] * 1_000_000,
+        size=given["size"].value,
+    )
+    return Wanted(
+        data=given["data"],
+        symbols=names,
+        first=day("from", given["from_"]),
+        last=day("to", given["to"]),
+        resolution=given["resolution"].value,
+        strategy=given["strategy"],
+        params=_params(given["param"]),
+        cash=decimal("cash", given["cash"], "0.01"),
+        settings=settings,
+        limits=read_limits(given["limits"], BACKTEST),
+        kind=given["account"].value,
+        multiplier=decimal("multiplier", multiplier, "0.01"),
+        shorting=is_margin if given["shorting"] is None else given["shorting"],
+        fractions=given["fractions"],
+        adjusted=given["adjusted"],
+        hours=given["hours"].value,
+        allow_missing=given["allow_missing"],
+        out=given["out"],
+        resume=given["resume"],
+        take_over=given["take_over"],
+    )
