@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventlog.contract import LogReader, Stream
 from eventlog.errors import LogError
-from eventlog.seals import BLOCK, Chain
+from eventlog.seals import BLOCK, SEALS, ZERO, Chain
 from eventlog.verify import Fault, RollsAlong
-from schemas import DECISIONS, TOPICS, digest
+from schemas import DECISIONS, TOPICS, Seal, digest
 
 
 def roll(log: LogReader, topic: str, partition: int, count: int | None = None) -> Chain:
@@ -26,23 +26,35 @@ def roll(log: LogReader, topic: str, partition: int, count: int | None = None) -
     return chain
 
 
-def chain_of(log: LogReader, topic: str, partition: int) -> Chain:
-    """The partition's chain at its end: from the store where it rolls along, else rolled anew."""
-    return log.chain(topic, partition) if isinstance(log, RollsAlong) else roll(log, topic, partition)
+class Head(NamedTuple):
+    """Where a partition ends, how many records there are up to there, and their rolled digest in hex."""
+
+    next: int
+    count: int
+    digest: str
 
 
-def heads(log: LogReader) -> dict[str, Any]:
+Sealed = Mapping[Stream, Seal]
+"""The last seal of each partition of a log that has just been sealed to its end."""
+
+
+def head_of(log: LogReader, stream: Stream, sealed: Sealed | None = None) -> Head:
+    """The partition's head: from its seal or the store where it rolls along, else rolled anew."""
+    if sealed is not None and stream != SEALS:
+        last = sealed.get(stream)
+        return Head(0, 0, ZERO.hex()) if last is None else Head(last.next, last.count, last.digest)
+    chain = log.chain(*stream) if isinstance(log, RollsAlong) else roll(log, *stream)
+    return Head(chain.next, chain.count, chain.digest.hex())
+
+
+def heads(log: LogReader, sealed: Sealed | None = None) -> dict[str, Any]:
     """Where every partition that has records ends."""
     found = {}
     for topic in sorted(TOPICS):
         for partition in range(log.partitions(topic)):
-            chain = chain_of(log, topic, partition)
-            if chain.count:
-                found[f"{topic}/{partition}"] = {
-                    "next": chain.next,
-                    "count": chain.count,
-                    "digest": chain.digest.hex(),
-                }
+            head = head_of(log, (topic, partition), sealed)
+            if head.count:
+                found[f"{topic}/{partition}"] = head._asdict()
     return {"log": log.id, "heads": found}
 
 
@@ -58,16 +70,12 @@ def check_heads(log: LogReader, kept: Mapping[str, Any]) -> list[Fault]:
     return faults
 
 
-Head = tuple[int, int, str]
-"""The next offset, the count of records, the digest."""
-
-
 def _parsed(log: LogReader, kept: Mapping[str, Any]) -> dict[Stream, Head]:
     try:
         found = {}
         for place, head in kept["heads"].items():
             topic, _, partition = place.rpartition("/")
-            found[topic, int(partition)] = (int(head["next"]), int(head["count"]), str(head["digest"]))
+            found[topic, int(partition)] = Head(int(head["next"]), int(head["count"]), str(head["digest"]))
         return found
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise LogError(f"what was kept is not the head of a log: {problem!r}") from problem
@@ -88,10 +96,11 @@ def _check_head(log: LogReader, stream: Stream, next: int, count: int, rolled: s
     return None
 
 
-def fingerprint(log: LogReader) -> str:
+def fingerprint(log: LogReader, sealed: Sealed | None = None) -> str:
     """The digest of the rolled digests of all decision topics: two runs that decided alike have one."""
     parts: list[bytes] = []
     for topic in sorted(DECISIONS):
         for partition in range(log.partitions(topic)):
-            parts += [f"{topic}/{partition}".encode(), chain_of(log, topic, partition).digest]
+            rolled = head_of(log, (topic, partition), sealed).digest
+            parts += [f"{topic}/{partition}".encode(), bytes.fromhex(rolled)]
     return digest(*parts)

@@ -8,8 +8,8 @@ from eventlog.seals import BLOCK, SEALS, Chain, make_seal, seal_record
 from schemas import TOPICS, NewRecord, Seal, decode
 
 
-def seal(log: LogReader, writer: Writer) -> int:
-    """Seal every partition up to its end, from where its last seal stands; how many seals were written."""
+def seal(log: LogReader, writer: Writer) -> dict[Stream, Seal]:
+    """Seal every partition up to its end, from where its last seal stands; the last seal of each."""
     last, boundaries = _last_seals(log)
     written: list[NewRecord] = []
     for topic in sorted(TOPICS):
@@ -20,7 +20,7 @@ def seal(log: LogReader, writer: Writer) -> int:
     if written:
         writer.append(written)
         writer.append(_seal_stream(log, SEALS, last.get(SEALS), boundaries.get(SEALS)))
-    return len(written)
+    return _last_seals(log)[0]
 
 
 def _last_seals(log: LogReader) -> tuple[dict[Stream, Seal], dict[Stream, Seal]]:
