@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from eventlog.contract import LogReader, Stream
 from eventlog.errors import LogError
@@ -26,7 +27,8 @@ def roll(log: LogReader, topic: str, partition: int, count: int | None = None) -
     return chain
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True)
+class Head:
     """Where a partition ends, how many records there are up to there, and their rolled digest in hex."""
 
     next: int
@@ -54,7 +56,7 @@ def heads(log: LogReader, sealed: Sealed | None = None) -> dict[str, Any]:
         for partition in range(log.partitions(topic)):
             head = head_of(log, (topic, partition), sealed)
             if head.count:
-                found[f"{topic}/{partition}"] = head._asdict()
+                found[f"{topic}/{partition}"] = asdict(head)
     return {"log": log.id, "heads": found}
 
 
@@ -64,7 +66,7 @@ def check_heads(log: LogReader, kept: Mapping[str, Any]) -> list[Fault]:
         raise LogError(f"the head is of log {kept['log']}; {log.url} is {log.id}")
     faults = []
     for stream, head in sorted(_parsed(log, kept).items()):
-        fault = _check_head(log, stream, *head)
+        fault = _check_head(log, stream, head)
         if fault is not None:
             faults.append(fault)
     return faults
@@ -81,7 +83,8 @@ def _parsed(log: LogReader, kept: Mapping[str, Any]) -> dict[Stream, Head]:
         raise LogError(f"what was kept is not the head of a log: {problem!r}") from problem
 
 
-def _check_head(log: LogReader, stream: Stream, next: int, count: int, rolled: str) -> Fault | None:
+def _check_head(log: LogReader, stream: Stream, head: Head) -> Fault | None:
+    next, count = head.next, head.count
     try:
         chain = roll(log, *stream, count)
     except LogError as problem:
@@ -91,7 +94,7 @@ def _check_head(log: LogReader, stream: Stream, next: int, count: int, rolled: s
     if chain.count < count:
         reason = f"the tail is truncated: the head says {count} records, there are {chain.count}"
         return Fault(*stream, chain.next, next, chain.next, reason)
-    if (chain.next, chain.digest.hex()) != (next, rolled):
+    if (chain.next, chain.digest.hex()) != (next, head.digest):
         return Fault(*stream, 0, next, None, "the records are not those that the head was taken of")
     return None
 
