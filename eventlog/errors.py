@@ -11,6 +11,10 @@ class LogNotFound(LogError):
     """There is no log where one was named."""
 
 
+class LogUnreachable(LogNotFound):
+    """The broker of a log does not answer."""
+
+
 class LogExists(LogError):
     """A log stands where a new one should go."""
 

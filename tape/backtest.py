@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -12,8 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from eventlog import EventLog, LogSpec, create_log, heads, last_rows, open_log
-from eventlog.errors import LogError, LogFull, WriterBusy
+from eventlog import EventLog, LogSpec, create_log, last_rows, open_log
+from eventlog.errors import LogFull, LogNotFound, LogUnreachable, WriterBusy
+from eventlog.sealing import seal
+from eventlog.verify import RollsAlong
 from processors.hosts.inprocess import InProcessHost, Progress, core_partition
 from processors.pipeline import Pipeline
 from producers.importer import import_events
@@ -32,6 +33,7 @@ from schemas import (
     log_prefix,
 )
 from tape.errors import Stopped, WrongInput
+from tape.logs import file_of, head_beside, write_heads
 from tape.progress import Report, Stage
 from tape.settings import changes
 from tape.strategies import load_strategy
@@ -71,6 +73,7 @@ class Wanted:
     adjusted: bool
     hours: Literal["regular", "extended"]
     allow_missing: bool
+    log: str | None
     out: Path | None
     resume: bool
     take_over: bool
@@ -165,17 +168,24 @@ def _opening(wanted: Wanted, first: Session) -> OpenAccount:
 def log_url(made: Plan) -> str:
     """Where the log stands, or will stand. Raises `BacktestError` where one stands in the way."""
     wanted = made.wanted
+    if wanted.log is not None:
+        return wanted.log
     if wanted.out is not None:
-        file = wanted.out / LOG_NAME
-        if file.exists() and not wanted.resume:
-            raise BacktestError(f"{file} exists; add --resume to go on with it, or name another --out")
-        return f"sqlite:{file}"
+        return f"sqlite:{wanted.out / LOG_NAME}"
     runs = Path("runs")
-    mine = sorted(runs.glob(f"*-{made.log_id[:12]}"))
-    if wanted.resume and mine:
-        return f"sqlite:{mine[-1] / LOG_NAME}"
+    mine = sorted(runs.glob(f"*-{made.log_id[:12]}/{LOG_NAME}"))
+    return f"sqlite:{mine[-1] if wanted.resume and mine else _new_run(made) / LOG_NAME}"
+
+
+def _new_run(made: Plan) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return f"sqlite:{runs / f'{stamp}-{made.log_id[:12]}' / LOG_NAME}"
+    return Path("runs") / f"{stamp}-{made.log_id[:12]}"
+
+
+def _head(made: Plan, url: str) -> Path:
+    """Where the run's head is written: beside a log's file, else in the run's folder."""
+    file = file_of(url)
+    return head_beside(file if file is not None else (made.wanted.out or _new_run(made)) / "log")
 
 
 def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -185,8 +195,8 @@ def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     url = log_url(made)
-    file = Path(url.removeprefix("sqlite:"))
-    with _open(made, url, file) as log:
+    head = _head(made, url)
+    with _open(made, url) as log:
         try:
             holder = log.writer("backtest", take_over=made.wanted.take_over)
         except WriterBusy as busy:
@@ -194,37 +204,67 @@ def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
         with holder:
             try:
                 _bring_in_facts(made, log, report, stop)
-                pipeline = _decide(made, log, file, report, stop)
+                pipeline = _decide(made, log, head, report, stop)
             except LogFull as full:
                 raise LogFull(
                     f"{url} has no room left; what was committed stands: make room, and go on with --resume"
                 ) from full
             finally:
-                write_heads(log, file)
+                if isinstance(log, RollsAlong):
+                    write_heads(log, head)
+            sealed = None
+            if not isinstance(log, RollsAlong):
+                sealed = seal(log, holder)
+                write_heads(log, head, sealed)
         account = pipeline.accounts.desk.accounts[ACCOUNT]
-        summary = summarize(account, made.wanted.limits, log)
+        summary = summarize(account, made.wanted.limits, log, sealed)
+    summary["head"] = str(head.resolve())
     return {**summary, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _open(made: Plan, url: str, file: Path) -> EventLog:
+def _open(made: Plan, url: str) -> EventLog:
     """The log of the run: a new one, or the one to go on with. Raises `BacktestError`."""
-    if not file.exists():
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise BacktestError(
-                f"{file.parent} cannot be made: {problem.strerror}; name another --out"
-            ) from problem
+    log = _existing(url)
+    option = "--out" if made.wanted.log is None else "--log"
+    if log is None:
+        _make_folder(url, option)
         return create_log(url, LogSpec(id=made.log_id, time="data"))
-    log = open_log(url)
+    name = url.removeprefix("sqlite:")
+    if not made.wanted.resume:
+        log.close()
+        raise BacktestError(f"{name} exists; add --resume to go on with it, or name another {option}")
     if log.id == made.log_id:
         return log
     with log:
         other = changes(log, core_partition(log, ACCOUNT), made.settings, made.opening)
     raise BacktestError(
-        f"{file} was begun with other settings or data ({other}); repeat what it was begun with, "
-        "or name another --out"
+        f"{name} was begun with other settings or data ({other}); repeat what it was begun with, "
+        f"or name another {option}"
     )
+
+
+def _existing(url: str) -> EventLog | None:
+    file = file_of(url)
+    if file is not None:
+        return open_log(url) if file.exists() else None
+    try:
+        return open_log(url)
+    except LogUnreachable:
+        raise
+    except LogNotFound:
+        return None
+
+
+def _make_folder(url: str, option: str) -> None:
+    file = file_of(url)
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BacktestError(
+            f"{file.parent} cannot be made: {problem.strerror}; name another {option}"
+        ) from problem
 
 
 def _bring_in_facts(made: Plan, log: EventLog, report: Report, stop: Callable[[], bool]) -> None:
@@ -240,14 +280,13 @@ def _bring_in_facts(made: Plan, log: EventLog, report: Report, stop: Callable[[]
         report(Stage("import", made.events, made.events))
 
     with log.writer("import", take_over=made.wanted.take_over) as writer:
-        first, end = log.bounds(topic, partition)
-        if first == end:
+        if not log.read(topic, partition, gte=0, limit=1):
             writer.append([command_record(made.opening, log)])
         done = last_rows(log, made.reader.source)
         import_events(watched(), log, writer, source=made.reader.source, done=done)
 
 
-def _decide(made: Plan, log: EventLog, file: Path, report: Report, stop: Callable[[], bool]) -> Pipeline:
+def _decide(made: Plan, log: EventLog, head: Path, report: Report, stop: Callable[[], bool]) -> Pipeline:
     closes = [session.close for session in made.days]
     closed, written, asked = 0, time.monotonic(), False
 
@@ -255,8 +294,9 @@ def _decide(made: Plan, log: EventLog, file: Path, report: Report, stop: Callabl
         nonlocal closed, written
         report(Stage("run", p.taken, p.total, p.now))
         now_closed = bisect_right(closes, p.now)
-        if now_closed > closed and time.monotonic() - written >= HEAD_EVERY_S:
-            write_heads(log, file)
+        due = now_closed > closed and time.monotonic() - written >= HEAD_EVERY_S
+        if due and isinstance(log, RollsAlong):
+            write_heads(log, head)
             closed, written = now_closed, time.monotonic()
 
     def stopping() -> bool:
@@ -271,13 +311,3 @@ def _decide(made: Plan, log: EventLog, file: Path, report: Report, stop: Callabl
     if asked:
         raise Stopped(f"{log.url}: stopped after a batch; go on with --resume")
     return ran.pipeline
-
-
-def write_heads(log: EventLog, file: Path) -> None:
-    """Write LOG.head beside the log: what a copy kept elsewhere tells a truncated tail by."""
-    temporary = file.with_name(f"{file.name}.head.new")
-    try:
-        temporary.write_text(json.dumps(heads(log), indent=1, sort_keys=True), encoding="utf-8")
-        temporary.replace(file.with_name(f"{file.name}.head"))
-    except (LogError, OSError):
-        temporary.unlink(missing_ok=True)  # a full disk, say: the run has said so, and an old head serves too

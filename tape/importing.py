@@ -21,8 +21,8 @@ from producers.marketdata.tablefiles import CSV, PARQUET
 from producers.marketdata.tables import TableFormat, TableReader
 from producers.sessions import SECOND_NS, Hours
 from schemas import TOPICS, Event, decode, digest
-from tape.backtest import write_heads
 from tape.errors import Stopped, WrongInput
+from tape.logs import head_beside, write_heads
 from tape.progress import Report, Stage
 
 LOOK_EVERY = 5000
@@ -122,7 +122,7 @@ def import_data(
             watched = _watched(reader.events(source), events, report, stop, url)
             imported = _write(log, writer, watched, source, gate)
         if url.startswith("sqlite:"):
-            write_heads(log, Path(url.removeprefix("sqlite:")))
+            write_heads(log, head_beside(Path(url.removeprefix("sqlite:"))))
     seconds = time.perf_counter() - checked
     return {
         "log": url,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from eventlog import EventLog, fingerprint
+from eventlog.heads import Sealed, head_of
 from processors.account.account import Account
 from processors.account.books import NET
 from schemas import TOPICS, Limits, decode, plain, quotient
 from tape.limits import in_force
+from tape.logs import absolute
 
 
-def summarize(account: Account, limits: Limits, log: EventLog) -> dict[str, Any]:
-    """The run in figures; money as text, exact."""
-    counts = _count(log)
+def summarize(
+    account: Account, limits: Limits, log: EventLog, sealed: Sealed | None = None
+) -> dict[str, Any]:
+    """The run in figures; money as text, exact. `sealed`: see `tape.logs.write_heads`."""
+    counts = _count(log, sealed)
     return {
         "end_equity": _money(account.equity),
         "cash": _money(account.cash),
@@ -38,13 +41,8 @@ def summarize(account: Account, limits: Limits, log: EventLog) -> dict[str, Any]
         "events": counts["events"],
         "log": absolute(log.url),
         "log_id": log.id,
-        "fingerprint": fingerprint(log),
+        "fingerprint": fingerprint(log, sealed),
     }
-
-
-def absolute(url: str) -> str:
-    """The name of a log, good in any folder."""
-    return f"sqlite:{Path(url.removeprefix('sqlite:')).resolve()}"
 
 
 def _gain(account: Account) -> Decimal | None:
@@ -78,17 +76,16 @@ def _positions(account: Account) -> list[dict[str, Any]]:
     return rows
 
 
-def _count(log: EventLog) -> dict[str, int]:
+def _count(log: EventLog, sealed: Sealed | None) -> dict[str, int]:
     """How many events of the kinds that a summary names, and how many records in all."""
     counts = dict.fromkeys(("OrderRequested", "OrderDenied", "Fill", "LimitBreached"), 0)
     counts["events"] = 0
     for topic in TOPICS:
         for partition in range(log.partitions(topic)):
-            first, end = log.bounds(topic, partition)
-            counts["events"] += end - first
+            counts["events"] += head_of(log, (topic, partition), sealed).count
             if topic not in ("orders", "fills", "risk.breaches"):
                 continue
-            position = first
+            position = 0
             while records := log.read(topic, partition, gte=position):
                 for record in records:
                     name = type(decode(topic, record.value)).__name__

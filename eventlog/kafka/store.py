@@ -33,7 +33,15 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from eventlog.contract import LogSpec, Stream
-from eventlog.errors import LogError, LogExists, LogMismatch, LogNotFound, WriterBusy, WriterFenced
+from eventlog.errors import (
+    LogError,
+    LogExists,
+    LogMismatch,
+    LogNotFound,
+    LogUnreachable,
+    WriterBusy,
+    WriterFenced,
+)
 from schemas import TOPICS, NewRecord, Record
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -543,7 +551,7 @@ def _topics(admin: AdminClient, url: str) -> dict[str, int]:
     try:
         found = admin.list_topics(timeout=ANSWER_S).topics
     except KafkaException as problem:
-        raise LogNotFound(f"{url}: the broker does not answer: {problem.args[0].str()}") from problem
+        raise LogUnreachable(f"{url}: the broker does not answer: {problem.args[0].str()}") from problem
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 

@@ -48,6 +48,25 @@ class AccountKind(StrEnum):
     cash = "cash"
 
 
+def _log(name: str | None, out: Path | None) -> str | None:
+    from eventlog.errors import LogError
+    from tape.logs import file_of, url_of
+
+    if name is None:
+        return None
+    url = url_of(name)
+    if out is not None and file_of(url) is not None:
+        raise wrong("log", "a file has its folder in its name already: give --log or --out")
+    if file_of(url) is None:
+        from eventlog.kafka.store import split_url
+
+        try:
+            split_url(url)
+        except LogError as problem:
+            raise wrong("log", str(problem)) from problem
+    return url
+
+
 def _params(pairs: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
@@ -190,6 +209,14 @@ def backtest(
         SizeRule,
         typer.Option(rich_help_panel=EXCHANGE, help="Fill in full, or no more than what is displayed."),
     ] = SizeRule.full,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            rich_help_panel=LOG,
+            help="sqlite:PATH or kafka://HOST:PORT/NAME.  [default: log.sqlite in --out]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -276,6 +303,7 @@ def _wanted(given: dict[str, Any]) -> Wanted:
         adjusted=given["adjusted"],
         hours=given["hours"].value,
         allow_missing=given["allow_missing"],
+        log=_log(given["log"], given["out"]),
         out=given["out"],
         resume=given["resume"],
         take_over=given["take_over"],

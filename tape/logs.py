@@ -1,0 +1,46 @@
+"""Logs as users name them, and their heads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from eventlog import EventLog, heads
+from eventlog.errors import LogError
+from eventlog.heads import Sealed
+from eventlog.urls import is_kafka
+
+
+def url_of(name: str) -> str:
+    """The URL of a log: a path without a scheme is that of a file."""
+    return name if name.startswith(("sqlite:", "kafka:")) else f"sqlite:{name}"
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a log; None for one on Kafka."""
+    return None if is_kafka(url) else Path(url.removeprefix("sqlite:"))
+
+
+def absolute(url: str) -> str:
+    """The name of a log, good in any folder."""
+    file = file_of(url)
+    return url if file is None else f"sqlite:{file.resolve()}"
+
+
+def head_beside(file: Path) -> Path:
+    """Where the head of a log's file is written."""
+    return file.with_name(f"{file.name}.head")
+
+
+def write_heads(log: EventLog, head: Path, sealed: Sealed | None = None) -> None:
+    """Write LOG.head: what a copy kept elsewhere tells a truncated tail by.
+
+    `sealed` are the last seals of a log that has just been sealed to its end.
+    """
+    temporary = head.with_name(f"{head.name}.new")
+    try:
+        head.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(heads(log, sealed), indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(head)
+    except (LogError, OSError):
+        temporary.unlink(missing_ok=True)  # a full disk, say: the run has said so, and an old head serves too
