@@ -107,12 +107,19 @@ class _Cursor:
         self._topic = log.topic(stream[0])
         self._consumer = _consumer(log.address, log.group("reader"))
         self._waiting: list[Record] = []
-        self.position = position
+        self._met_end = 0
+        """Where the broker has last said that there is nothing more: all before it has been fetched."""
+        self.taken, self.position = position, position
+        """Next after what was given out; next to come. Between the two there is no record."""
         self._consumer.assign([TopicPartition(self._topic, stream[1], position)])
 
     def seek(self, position: int) -> None:
+        """Go on from a position, unless that is where it stands."""
+        if self.taken <= position <= self.position:
+            return
         self._waiting = []
-        self.position = position
+        self._met_end = 0
+        self.taken = self.position = position
         self._consumer.assign([TopicPartition(self._topic, self._stream[1], position)])
 
     def read(self, lt: int, limit: int) -> list[Record]:
@@ -135,14 +142,13 @@ class _Cursor:
             count += 1
         taken = waiting[:count]
         del waiting[:count]
-        if waiting and waiting[0].offset >= lt:
-            self.position = max(self.position, lt)
-        elif taken:
-            self.position = max(self.position, taken[-1].offset + 1)
+        if taken:
+            self.taken = taken[-1].offset + 1
+        self.position = max(self.position, self.taken, waiting[0].offset if waiting else self._met_end)
         return taken
 
     def _fetch(self, count: int) -> bool:
-        """Consume what is there; an end of the partition moves the position over what holds no record."""
+        """Consume what is there, and the partition's end, which may come along with the last records."""
         topic, partition = self._stream
         add = self._waiting.append
         messages = self._consumer.consume(count, POLL_S)
@@ -160,8 +166,7 @@ class _Cursor:
                     )
                 )
             elif error.code() == KafkaError._PARTITION_EOF:
-                if not self._waiting:
-                    self.position = max(self.position, offset)
+                self._met_end = offset
             else:
                 raise LogError(f"{self._log.url}: {self._topic}/{partition}: {error.str()}")
         return bool(messages)
@@ -251,7 +256,7 @@ class KafkaLog:
             cursor = self._cursors[stream] = _Cursor(self, stream, gte)
             if len(self._cursors) > CURSORS:
                 self._cursors.popitem(last=False)[1].close()
-        elif cursor.position != gte:
+        else:
             cursor.seek(gte)
         self._cursors.move_to_end(stream)
         return cursor.read(end, limit)
