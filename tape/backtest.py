@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eventlog import EventLog, LogSpec, create_log, last_rows, open_log
-from eventlog.errors import LogFull, LogNotFound, LogUnreachable, WriterBusy
+from eventlog.errors import LogError, LogFull, LogNotFound, LogUnreachable, WriterBusy
 from eventlog.sealing import seal
 from eventlog.verify import RollsAlong
 from processors.hosts.inprocess import InProcessHost, Progress, core_partition
@@ -196,23 +197,19 @@ def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
     started = time.perf_counter()
     url = log_url(made)
     head = _head(made, url)
-    with _open(made, url) as log:
+    with _open(made, url) as log, _says_how_to_go_on(url):
         try:
             holder = log.writer("backtest", take_over=made.wanted.take_over)
         except WriterBusy as busy:
             raise BacktestError(f"{busy} (--take-over)") from busy
+        sealed = None
         with holder:
             try:
                 _bring_in_facts(made, log, report, stop)
                 pipeline = _decide(made, log, head, report, stop)
-            except LogFull as full:
-                raise LogFull(
-                    f"{url} has no room left; what was committed stands: make room, and go on with --resume"
-                ) from full
             finally:
                 if isinstance(log, RollsAlong):
                     write_heads(log, head)
-            sealed = None
             if not isinstance(log, RollsAlong):
                 sealed = seal(log, holder)
                 write_heads(log, head, sealed)
@@ -220,6 +217,21 @@ def run(made: Plan, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
         summary = summarize(account, made.wanted.limits, log, sealed)
     summary["head"] = str(head.resolve())
     return {**summary, "seconds": round(time.perf_counter() - started, 3)}
+
+
+@contextmanager
+def _says_how_to_go_on(url: str) -> Iterator[None]:
+    """Where the store fails under a run: what was committed stands."""
+    try:
+        yield
+    except LogFull as full:
+        raise LogFull(
+            f"{url} has no room left; what was committed stands: make room, and go on with --resume"
+        ) from full
+    except LogError as problem:
+        if type(problem) not in (LogError, LogUnreachable):
+            raise
+        raise LogError(f"{problem}; what was committed stands: go on with --resume") from problem
 
 
 def _open(made: Plan, url: str) -> EventLog:
