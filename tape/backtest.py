@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eventlog import EventLog, LogSpec, create_log, last_rows, open_log
 from eventlog.errors import LogError, LogFull, LogNotFound, LogUnreachable, WriterBusy
@@ -18,11 +17,11 @@ from eventlog.sealing import seal
 from eventlog.verify import RollsAlong
 from processors.hosts.inprocess import InProcessHost, Progress, core_partition
 from processors.pipeline import Pipeline
+from producers.contract import Reader
 from producers.importer import import_events
-from producers.marketdata.lean import LeanReader
 from producers.marketdata.leanfeeds import RESOLUTIONS
 from producers.operator import command_record
-from producers.sessions import Session, sessions
+from producers.sessions import Calendar, Session, sessions
 from schemas import (
     CoreSettings,
     Event,
@@ -34,10 +33,11 @@ from schemas import (
     log_prefix,
 )
 from tape.errors import Stopped, WrongInput
+from tape.importing import DataWanted, open_reader, resolution_of
 from tape.logs import file_of, head_beside, write_heads
 from tape.progress import Report, Stage
 from tape.settings import changes
-from tape.strategies import load_strategy
+from tape.strategies import Loaded, load_strategy
 from tape.summary import summarize
 from tape.wiring import build, configure, identity
 
@@ -46,7 +46,8 @@ LOG_NAME = "log.sqlite"
 LOOK_EVERY = 5000
 """Events of an import between two looks at whether to stop."""
 HEAD_EVERY_S = 1.0
-"""At least so long between two writings of LOG.head while a run goes on."""
+"""At least so long between two writings of LOG.head, after a day has ended, while a run goes on."""
+DAY_NS = RESOLUTIONS["daily"]
 
 
 class BacktestError(WrongInput):
@@ -57,11 +58,7 @@ class BacktestError(WrongInput):
 class Wanted:
     """What the user asked for."""
 
-    data: Path
-    symbols: tuple[str, ...]
-    first: date
-    last: date
-    resolution: str
+    data: DataWanted
     strategy: str
     params: dict[str, str]
     cash: Decimal
@@ -71,9 +68,6 @@ class Wanted:
     multiplier: Decimal
     shorting: bool
     fractions: bool
-    adjusted: bool
-    hours: Literal["regular", "extended"]
-    allow_missing: bool
     log: str | None
     out: Path | None
     resume: bool
@@ -85,11 +79,10 @@ class Plan:
     """A backtest that has been checked and can be run: nothing is written yet."""
 
     wanted: Wanted
-    reader: LeanReader
+    reader: Reader
     settings: CoreSettings
     opening: OpenAccount
     log_id: str
-    days: list[Session]
     events: int
     """How many there are in the data."""
 
@@ -100,32 +93,7 @@ def plan(wanted: Wanted, report: Report, stop: Callable[[], bool]) -> Plan:
     Raises `DataError`, `LoadError` and `BacktestError`, which name what is wrong, and `Stopped`.
     """
     loaded = load_strategy(wanted.strategy, wanted.params)
-    name = wanted.strategy.rpartition(":")[2] or wanted.strategy
-    setting = StrategySetting(
-        name=name,
-        kind=_kind(wanted.strategy),
-        version=loaded.version,
-        digest=loaded.digest,
-        account=ACCOUNT,
-        symbols=wanted.symbols,
-        params=wanted.params,
-    )
-    settings = evolve(
-        wanted.settings,
-        strategies=(setting,),
-        resolution=RESOLUTIONS[wanted.resolution],
-        mark_extended=wanted.hours == "extended",
-    )
-    reader = LeanReader(
-        wanted.data,
-        wanted.symbols,
-        wanted.first,
-        wanted.last,
-        resolution=wanted.resolution,
-        adjusted=wanted.adjusted,
-        hours=wanted.hours,
-        allow_missing=wanted.allow_missing,
-    )
+    reader = open_reader(wanted.data)
 
     def progress(done: int, total: int) -> None:
         report(Stage("check", done, total))
@@ -133,15 +101,39 @@ def plan(wanted: Wanted, report: Report, stop: Callable[[], bool]) -> Plan:
             raise Stopped("stopped while checking the data; nothing was written")
 
     events = reader.check(progress)
-    days = sessions(wanted.first, wanted.last)
-    opening = _opening(wanted, days[0])
+    settings = _settings(wanted, loaded, reader)
+    opening = _opening(wanted, _day_of(next(reader.events())))
     log_id = identity(settings, reader.source.encode(), encode(opening))
     settings = evolve(settings, log_prefix=log_prefix(log_id))
     try:
         build(configure(settings, log=log_id, time="data", partition=0))
     except (ValueError, TypeError) as problem:
         raise BacktestError(str(problem)) from problem
-    return Plan(wanted, reader, settings, opening, log_id, days, events)
+    return Plan(wanted, reader, settings, opening, log_id, events)
+
+
+def _settings(wanted: Wanted, loaded: Loaded, reader: Reader) -> CoreSettings:
+    strategy = StrategySetting(
+        name=wanted.strategy.rpartition(":")[2] or wanted.strategy,
+        kind=_kind(wanted.strategy),
+        version=loaded.version,
+        digest=loaded.digest,
+        account=ACCOUNT,
+        symbols=wanted.data.symbols,
+        params=wanted.params,
+    )
+    return evolve(
+        wanted.settings,
+        strategies=(strategy,),
+        resolution=resolution_of(wanted.data, reader),
+        mark_extended=wanted.data.hours == "extended",
+    )
+
+
+def _day_of(event: Any) -> Session:
+    """The session on or after the day of an event."""
+    day = Calendar().day(event.ts)
+    return sessions(day, day + timedelta(days=14))[0]
 
 
 def _kind(strategy: str) -> str:
@@ -299,17 +291,15 @@ def _bring_in_facts(made: Plan, log: EventLog, report: Report, stop: Callable[[]
 
 
 def _decide(made: Plan, log: EventLog, head: Path, report: Report, stop: Callable[[], bool]) -> Pipeline:
-    closes = [session.close for session in made.days]
-    closed, written, asked = 0, time.monotonic(), False
+    day, written, asked = 0, time.monotonic(), False
 
     def progress(p: Progress) -> None:
-        nonlocal closed, written
+        nonlocal day, written
         report(Stage("run", p.taken, p.total, p.now))
-        now_closed = bisect_right(closes, p.now)
-        due = now_closed > closed and time.monotonic() - written >= HEAD_EVERY_S
+        due = p.now // DAY_NS > day and time.monotonic() - written >= HEAD_EVERY_S
         if due and isinstance(log, RollsAlong):
             write_heads(log, head)
-            closed, written = now_closed, time.monotonic()
+            day, written = p.now // DAY_NS, time.monotonic()
 
     def stopping() -> bool:
         nonlocal asked

@@ -17,12 +17,13 @@ from producers.marketdata.errors import BadRequest
 from producers.marketdata.lean import LeanReader
 from producers.marketdata.leanfeeds import RESOLUTIONS
 from producers.marketdata.quality import Gate, QualitySettings, gap_max
+from producers.marketdata.recorded import RecordedReader
 from producers.marketdata.tablefiles import CSV, PARQUET
 from producers.marketdata.tables import TableFormat, TableReader
 from producers.sessions import SECOND_NS, Hours
 from schemas import TOPICS, Event, decode, digest
 from tape.errors import Stopped, WrongInput
-from tape.logs import head_beside, write_heads
+from tape.logs import head_beside, is_log, url_of, write_heads
 from tape.progress import Report, Stage
 
 LOOK_EVERY = 5000
@@ -35,12 +36,12 @@ class ImportRefused(WrongInput):
 
 @dataclass(frozen=True)
 class DataWanted:
-    """What data a user asked for: a LEAN folder, or CSV and Parquet files (or folders of them).
+    """What data a user asked for: a LEAN folder, CSV and Parquet files (or folders of them), or a log.
 
     `table` says what is in files; a LEAN folder needs symbols and both days. Days are inclusive.
     """
 
-    data: tuple[Path, ...]
+    data: tuple[Path | str, ...]
     symbols: tuple[str, ...] = ()
     first: date | None = None
     last: date | None = None
@@ -53,7 +54,9 @@ class DataWanted:
 
 def open_reader(wanted: DataWanted) -> Reader:
     """The reader of the data that was asked for. Raises a `DataError` if that cannot be."""
-    files = [file for path in wanted.data for file in _tables(path)]
+    if len(wanted.data) == 1 and is_log(wanted.data[0]):
+        return RecordedReader(url_of(str(wanted.data[0])), wanted.symbols, wanted.first, wanted.last)
+    files = [file for path in wanted.data for file in _tables(Path(path))]
     if wanted.table is not None:
         if not files:
             raise BadRequest(f"no CSV or Parquet files in {', '.join(map(str, wanted.data))}: name others")
@@ -73,6 +76,16 @@ def open_reader(wanted: DataWanted) -> Reader:
         hours=wanted.hours,
         allow_missing=wanted.allow_missing,
     )
+
+
+def resolution_of(wanted: DataWanted, reader: Reader) -> int:
+    """How far apart the events of the data are expected (ns); 0: as they come."""
+    if isinstance(reader, RecordedReader):
+        return reader.period
+    table = wanted.table
+    if table is None:
+        return RESOLUTIONS[wanted.resolution]
+    return RESOLUTIONS["daily"] if table.time == "date" else table.period or 0
 
 
 def quality_for(wanted: DataWanted, **settings: Any) -> QualitySettings:

@@ -16,6 +16,17 @@ def url_of(name: str) -> str:
     return name if name.startswith(("sqlite:", "kafka:")) else f"sqlite:{name}"
 
 
+def is_log(name: Path | str) -> bool:
+    """Whether a name is that of a log: a URL, or a file that is one of SQLite's."""
+    if str(name).startswith(("sqlite:", "kafka:")):
+        return True
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
+
+
 def file_of(url: str) -> Path | None:
     """The file of a log; None for one on Kafka."""
     return None if is_kafka(url) else Path(url.removeprefix("sqlite:"))

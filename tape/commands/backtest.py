@@ -266,6 +266,7 @@ def _wanted(given: dict[str, Any]) -> Wanted:
     """The options as what the run takes. Raises `typer.BadParameter`, `LimitsError`."""
     from schemas import CoreSettings
     from tape.backtest import Wanted
+    from tape.importing import DataWanted
     from tape.limits import BACKTEST, read_limits
 
     names = tuple(s.strip().upper() for s in given["symbols"].split(",") if s.strip())
@@ -285,12 +286,18 @@ def _wanted(given: dict[str, Any]) -> Wanted:
         latency=given["latency_ms"] * 1_000_000,
         size=given["size"].value,
     )
-    return Wanted(
-        data=given["data"],
+    data = DataWanted(
+        data=(given["data"],),
         symbols=names,
         first=day("from", given["from_"]),
         last=day("to", given["to"]),
         resolution=given["resolution"].value,
+        adjusted=given["adjusted"],
+        hours=given["hours"].value,
+        allow_missing=given["allow_missing"],
+    )
+    return Wanted(
+        data=data,
         strategy=given["strategy"],
         params=_params(given["param"]),
         cash=decimal("cash", given["cash"], "0.01"),
@@ -300,9 +307,6 @@ def _wanted(given: dict[str, Any]) -> Wanted:
         multiplier=decimal("multiplier", multiplier, "0.01"),
         shorting=is_margin if given["shorting"] is None else given["shorting"],
         fractions=given["fractions"],
-        adjusted=given["adjusted"],
-        hours=given["hours"].value,
-        allow_missing=given["allow_missing"],
         log=_log(given["log"], given["out"]),
         out=given["out"],
         resume=given["resume"],
