@@ -16,6 +16,7 @@ import typer
 
 from tape.commands import schemas
 from tape.commands.backtest import backtest
+from tape.commands.fills import fills
 from tape.commands.options import FAILED, STOPPED, WRONG
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")(backtest)
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
+app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.add_typer(schemas.app, name="schemas")
 
 

@@ -9,7 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from schemas.decimals import WIDE
+
 CENT = Decimal("0.01")
+REPEATS = 10
+"""Executions that came again, of which an export's summary names no more."""
 FIGURES = ("end_equity", "cash", "realized", "unrealized", "fees", "income")
 VERDICTS = {
     0: "[green]the log holds[/]",
@@ -20,7 +24,7 @@ VERDICTS = {
 
 def dollars(text: str | None) -> str:
     """Money to the cent with thousands separators; "unknown" where it is not known."""
-    return "unknown" if text is None else f"{Decimal(text).quantize(CENT):,}"
+    return "unknown" if text is None else f"{Decimal(text).quantize(CENT, context=WIDE):,}"
 
 
 def _console() -> Console:
@@ -72,13 +76,18 @@ def _show_positions(console: Console, positions: list[dict[str, Any]]) -> None:
             p["symbol"],
             p["quantity"],
             "-" if p["average"] is None else f"{Decimal(p['average']):.4f}",
-            "-" if p["mark"] is None else f"{Decimal(p['mark']):.4f} ({p['tier']})",
+            _mark(p),
             dollars(p["realized"]),
             dollars(p["unrealized"]),
             dollars(p["fees"]),
         )
     console.print(table)
     console.print()
+
+
+def _mark(position: dict[str, Any]) -> str:
+    tier = f" ({position['tier']})" if "tier" in position else ""
+    return "-" if position["mark"] is None else f"{Decimal(position['mark']):.4f}{tier}"
 
 
 def show_verify(r: dict[str, Any]) -> None:
@@ -100,3 +109,23 @@ def show_verify(r: dict[str, Any]) -> None:
     )
     console.print(f"tail     {r['tail']}")
     console.print(VERDICTS[r["exit"]], markup=True)
+
+
+def show_fills(s: dict[str, Any]) -> None:
+    """What came of a broker's executions."""
+    console = _console()
+    figures = {name: dollars(s[name]) for name in ("equity", "cash", "realized", "unrealized", "fees")}
+    width = max(len(figure) for figure in figures.values())
+    for name, figure in figures.items():
+        console.print(f"{name:12}{figure:>{width}}")
+    console.print()
+    _show_positions(console, s["positions"])
+    if s["unpriced"]:
+        console.print(f"without a mark, so that equity is unknown: {', '.join(s['unpriced'])} (--marks)")
+    console.print(f"executions {s['executions']:,}")
+    if s["repeated"]:
+        some = ", ".join(f"{r['execution_id']} (line {r['line']})" for r in s["repeated"][:REPEATS])
+        more = f" and {len(s['repeated']) - REPEATS:,} more" if len(s["repeated"]) > REPEATS else ""
+        console.print(f"counted once, though they came again: {some}{more}")
+    if s["ignored_columns"]:
+        console.print(f"columns that were not read: {', '.join(s['ignored_columns'])}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tape.fills import FillsError, book_fills, read_fills, read_marks, summarize_fills
+from tape.fills import FillsError, book_fills, read_fills, read_marks
 
 HEAD = "time,symbol,side,quantity,price,fee,execution_id,strategy"
 
@@ -28,9 +28,7 @@ def export(tmp_path: Path):
 
 
 def run(file: Path, cash: str = "10000", marks: str = "", zone: str | None = None) -> dict[str, Any]:
-    rows, repeats = read_fills(file, zone)
-    prices = read_marks(marks)
-    return summarize_fills(book_fills(rows, Decimal(cash), prices), prices, repeats)
+    return book_fills(read_fills(file, zone), Decimal(cash), read_marks(marks))
 
 
 def test_trading_technologies_example(export) -> None:
@@ -98,7 +96,7 @@ WRONG = [
     (("2013-10-07T13:31:00Z,X,buy,-1,10,0,,",), None, ("column quantity", "not positive")),
     (("2013-10-07T13:31:00Z,X,buy,1,NaN,0,,",), None, ("column price", "NaN")),
     (("2013-10-07T13:31:00Z,X,buy,1,1_0,0,,",), None, ("column price", "1_0")),
-    (("2013-10-07T13:31:00Z,X,buy,1,10,,,",), None, ("column fee", "''")),
+    (("2013-10-07T13:31:00Z,X,buy,1,10,,,",), None, ("column fee", "write 0 if there was none")),
     (("2013-10-07T13:31:00Z,X,buy,1,10",), None, ("line 2", "cells")),
     (
         ("2013-10-07T13:32:00Z,X,buy,1,10,0,,", "2013-10-07T13:31:00Z,X,buy,1,10,0,,"),
