@@ -9,11 +9,20 @@ from eventlog import EventLog, heads
 from eventlog.errors import LogError
 from eventlog.heads import Sealed
 from eventlog.urls import is_kafka
+from tape.errors import WrongInput
 
 
 def url_of(name: str) -> str:
-    """The URL of a log: a path without a scheme is that of a file."""
-    return name if name.startswith(("sqlite:", "kafka:")) else f"sqlite:{name}"
+    """The URL of a log: a path without a scheme is that of a file. Raises `WrongInput`."""
+    if not is_kafka(name):
+        return name if name.startswith("sqlite:") else f"sqlite:{name}"
+    from eventlog.kafka.store import split_url
+
+    try:
+        split_url(name)
+    except LogError as problem:
+        raise WrongInput(str(problem)) from problem
+    return name
 
 
 def is_log(name: Path | str) -> bool:

@@ -49,7 +49,6 @@ class AccountKind(StrEnum):
 
 
 def _log(name: str | None, out: Path | None) -> str | None:
-    from eventlog.errors import LogError
     from tape.logs import file_of, url_of
 
     if name is None:
@@ -57,13 +56,6 @@ def _log(name: str | None, out: Path | None) -> str | None:
     url = url_of(name)
     if out is not None and file_of(url) is not None:
         raise wrong("log", "a file has its folder in its name already: give --log or --out")
-    if file_of(url) is None:
-        from eventlog.kafka.store import split_url
-
-        try:
-            split_url(url)
-        except LogError as problem:
-            raise wrong("log", str(problem)) from problem
     return url
 
 
@@ -93,9 +85,11 @@ def _fee(text: str) -> str:
 
 def backtest(
     data: Annotated[
-        Path,
+        str,
         typer.Option(
-            metavar="DIR", rich_help_panel=DATA, help="Folder in LEAN's layout: it holds equity/usa."
+            metavar="PLACE",
+            rich_help_panel=DATA,
+            help="Folder in LEAN's layout, which holds equity/usa; or a log that has market data already.",
         ),
     ],
     symbols: Annotated[
