@@ -15,6 +15,10 @@ class LogUnreachable(LogNotFound):
     """The broker of a log does not answer."""
 
 
+class NotInLog(LogError):
+    """A log has no such topic, partition or record."""
+
+
 class LogExists(LogError):
     """A log stands where a new one should go."""
 

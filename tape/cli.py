@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import schemas
+from tape.commands import schemas, topics
 from tape.commands.backtest import backtest
 from tape.commands.fills import fills
 from tape.commands.options import FAILED, STOPPED, WRONG
@@ -33,6 +33,7 @@ app.command(cls=BacktestCommand, short_help="Replay market data through a strate
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:
@@ -57,7 +58,8 @@ def _exit_code(problem: BaseException) -> int | None:
         return STOPPED
     if isinstance(problem, typer.TyperException):
         return WRONG
-    from eventlog.errors import LogError, LogExists, LogMismatch, LogNotFound
+    from eventlog.errors import LogError, LogExists, LogMismatch, LogNotFound, NotInLog
+    from eventlog.kafka.jars import NoKafka
     from processors.hosts.recovery import ConfigurationChanged
     from processors.strategies.processor import StrategyError
     from processors.strategies.state import StateError
@@ -66,10 +68,11 @@ def _exit_code(problem: BaseException) -> int | None:
     if isinstance(problem, Stopped):
         return STOPPED
     if isinstance(
-        problem, WrongInput | DataError | LogExists | LogMismatch | LogNotFound | ConfigurationChanged
+        problem,
+        WrongInput | DataError | LogExists | LogMismatch | LogNotFound | NotInLog | ConfigurationChanged,
     ):
         return WRONG
-    failed = isinstance(problem, LogError | StrategyError | StateError | StrategyExit | OSError)
+    failed = isinstance(problem, LogError | NoKafka | StrategyError | StateError | StrategyExit | OSError)
     return FAILED if failed else None
 
 
