@@ -17,10 +17,11 @@ import typer
 from tape.commands import schemas, topics
 from tape.commands.backtest import backtest
 from tape.commands.fills import fills
+from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
-from tape.help import BacktestCommand
+from tape.help import BacktestCommand, Sectioned
 
 app = typer.Typer(
     name="tape",
@@ -31,6 +32,9 @@ app = typer.Typer(
 )
 app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")(backtest)
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
+app.command("import", cls=Sectioned, short_help="Bring market data into a log, through a quality gate.")(
+    import_
+)
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")

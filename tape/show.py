@@ -27,12 +27,12 @@ def dollars(text: str | None) -> str:
     return "unknown" if text is None else f"{Decimal(text).quantize(CENT, context=WIDE):,}"
 
 
-def _console() -> Console:
+def text_console() -> Console:
     """Text as it is: no markup in it, no emoji, no numbers in colour; long lines are not broken."""
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _near(url: str) -> str:
+def near(url: str) -> str:
     """A log's name as seen from the current folder, where it is below it."""
     path = Path(url.removeprefix("sqlite:"))
     here = Path.cwd()
@@ -41,7 +41,7 @@ def _near(url: str) -> str:
 
 def show_backtest(s: dict[str, Any]) -> None:
     """A backtest's summary."""
-    console = _console()
+    console = text_console()
     figures = {name: dollars(s[name]) for name in FIGURES}
     width = max(len(figure) for figure in figures.values())
     for name, figure in figures.items():
@@ -58,9 +58,9 @@ def show_backtest(s: dict[str, Any]) -> None:
     console.print(f"breaker {s['breaker']}{reasons}")
     console.print("limits " + ", ".join(f"{name} {value}" for name, value in s["limits"].items()))
     console.print(f"{s['events']:,} events in {s['seconds']} s")
-    console.print(f"log          {_near(s['log'])}")
+    console.print(f"log          {near(s['log'])}")
     console.print(f"fingerprint  {s['fingerprint']}")
-    console.print(f"\nderive every number again:  tape verify {_near(s['log'])}")
+    console.print(f"\nderive every number again:  tape verify {near(s['log'])}")
 
 
 def _show_positions(console: Console, positions: list[dict[str, Any]]) -> None:
@@ -92,7 +92,7 @@ def _mark(position: dict[str, Any]) -> str:
 
 def show_verify(r: dict[str, Any]) -> None:
     """What `tape verify` found."""
-    console = _console()
+    console = text_console()
     for fault in r["faults"]:
         at = "" if fault["offset"] is None else f", offset {fault['offset']}"
         place = f"{fault['topic']}/{fault['partition']} [{fault['first']}, {fault['next']}){at}"
@@ -113,7 +113,7 @@ def show_verify(r: dict[str, Any]) -> None:
 
 def show_fills(s: dict[str, Any]) -> None:
     """What came of a broker's executions."""
-    console = _console()
+    console = text_console()
     figures = {name: dollars(s[name]) for name in ("equity", "cash", "realized", "unrealized", "fees")}
     width = max(len(figure) for figure in figures.values())
     for name, figure in figures.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -60,12 +60,18 @@ class LeanReader:
         self._factors = self._read_factors()
         self._actions = {} if adjusted else self._read_actions(first, last)
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Rows of the files that have become no event, when `check` or `events` has been through."""
+        return self._feed.left_out
+
     def check(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Read every row of every file once; how many events there are.
 
         `progress` is called with the symbols' days read so far, and all of them. Raises a
         `DataError` for the first row that is wrong.
         """
+        self._feed.left_out.clear()
         total, done = len(self.symbols) * len(self.sessions), 0
         count = sum(1 for _ in self._unlisted_drafts())
         for symbol in self.symbols:
@@ -90,6 +96,7 @@ class LeanReader:
     def events(self, source: str | None = None) -> Iterator[Event]:
         """All events by (ts, rank, symbol), `row` counting from 1; memory does not grow with the days."""
         source = source or self.source
+        self._feed.left_out.clear()
         feeds = (self._feed.drafts(symbol, self._scales(symbol)) for symbol in self.symbols)
         drafts = heapq.merge(self._unlisted_drafts(), *feeds, key=draft_order)
         for row, (_, _, _, kind, fields) in enumerate(drafts, start=1):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from producers.marketdata.drafts import MS, Draft, Scale, bar_drafts, daily_draft, tick_drafts
 from producers.marketdata.errors import BadRow, MissingDay
@@ -26,9 +26,18 @@ RESOLUTIONS = {
 }
 """What a LEAN folder can be read at, and how far apart its events are expected (ns)."""
 
+OUT_OF_HOURS = "outside regular hours"
+"""Why rows are left out."""
+
+
+_Row = TypeVar("_Row", TradeRow, QuoteRow, TickTrade, BestQuote)
+
 
 class Feed(Protocol):
     """The events of one resolution over some sessions."""
+
+    left_out: Counter[str]
+    """Rows of the files that have become no event, by why."""
 
     @property
     def files(self) -> Files:
@@ -65,6 +74,7 @@ class DayFeed(ABC):
         self._sessions = sessions
         self._hours = hours
         self._allow_missing = allow_missing
+        self.left_out = Counter[str]()
 
     def require(self, symbol: str) -> None:
         """Raise `UnknownSymbol`, `MissingDay` for files that are not there."""
@@ -100,6 +110,14 @@ class DayFeed(ABC):
         there = self.files.has(symbol, session.date, kind)
         return self.files.path(symbol, session.date, kind) if there else None
 
+    def _between(self, rows: Iterable[_Row], begin: int, end: int) -> Iterator[_Row]:
+        """The rows with begin <= ms < end."""
+        for row in rows:
+            if begin <= row.ms < end:
+                yield row
+            else:
+                self.left_out[OUT_OF_HOURS] += 1
+
     def _bounds(self, session: Session) -> tuple[int, int]:
         """The milliseconds of the day that are read, from the first up to the close itself."""
         if self._hours == "extended":
@@ -129,12 +147,12 @@ class BarFeed(DayFeed):
     def _trades(self, symbol: str, session: Session) -> Iterator[TradeRow]:
         if path := self._path(symbol, session, "trade"):
             begin, end = self._bounds(session)
-            yield from (row for row in trade_rows(path) if begin <= row.ms < end)
+            yield from self._between(trade_rows(path), begin, end)
 
     def _quotes(self, symbol: str, session: Session) -> Iterator[QuoteRow]:
         if path := self._path(symbol, session, "quote"):
             begin, end = self._bounds(session)
-            yield from (row for row in quote_rows(path) if begin <= row.ms < end)
+            yield from self._between(quote_rows(path), begin, end)
 
 
 class TickFeed(DayFeed):
@@ -153,12 +171,12 @@ class TickFeed(DayFeed):
     def _trades(self, symbol: str, session: Session) -> Iterator[TickTrade]:
         if path := self._path(symbol, session, "trade"):
             begin, end = self._bounds(session)
-            yield from (row for row in tick_trades(path) if begin <= row.ms <= end)
+            yield from self._between(tick_trades(path, self.left_out), begin, end + 1)
 
     def _quotes(self, symbol: str, session: Session) -> Iterator[BestQuote]:
         if path := self._path(symbol, session, "quote"):
             begin, end = self._bounds(session)
-            yield from (row for row in best_quotes(path) if begin <= row.ms <= end)
+            yield from self._between(best_quotes(path, self.left_out), begin, end + 1)
 
 
 class DailyFeed:
@@ -166,6 +184,7 @@ class DailyFeed:
 
     def __init__(self, files: DailyFiles, sessions: list[Session], allow_missing: bool) -> None:
         self.files = files
+        self.left_out = Counter[str]()
         self._sessions = sessions
         self._allow_missing = allow_missing
 

@@ -7,6 +7,7 @@ and `exchange` the venue that set the other. Suspicious rows are left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from producers.marketdata.leanfiles import DAY_MS, bad_row, numbered_lines
 
 _NUMBERS = "has a column that is not a whole number"
+SUSPICIOUS, MERGED = "marked as suspicious", "merged with later ones of their millisecond"
+"""Why rows are left out."""
 _SUSPICIOUS = "has a last column that is neither 0 nor 1 (suspicious)"
 
 
@@ -37,9 +40,9 @@ class BestQuote(NamedTuple):
     ask_size: int
 
 
-def tick_trades(path: Path) -> Iterator[TickTrade]:
-    """The trades of a day. Raises `DamagedFile`, `BadRow`."""
-    for number, line, ms, columns in _rows(path, columns=6):
+def tick_trades(path: Path, left_out: Counter[str] | None = None) -> Iterator[TickTrade]:
+    """The trades of a day; `left_out` counts the other rows. Raises `DamagedFile`, `BadRow`."""
+    for number, line, ms, columns in _rows(path, 6, Counter() if left_out is None else left_out):
         try:
             price, size = int(columns[1]), int(columns[2])
         except ValueError:
@@ -49,15 +52,21 @@ def tick_trades(path: Path) -> Iterator[TickTrade]:
         yield TickTrade(ms, price, size, columns[3], columns[4])
 
 
-def best_quotes(path: Path) -> Iterator[BestQuote]:
-    """The national best after each millisecond with a change. Raises `DamagedFile`, `BadRow`."""
+def best_quotes(path: Path, left_out: Counter[str] | None = None) -> Iterator[BestQuote]:
+    """The national best after each millisecond with a change; `left_out` counts the other rows.
+
+    Raises `DamagedFile`, `BadRow`.
+    """
+    left_out = Counter() if left_out is None else left_out
     at = -1
     bid = bid_size = ask = ask_size = 0
-    for number, line, ms, columns in _rows(path, columns=8):
+    for number, line, ms, columns in _rows(path, 8, left_out):
         if ms != at:
             if at >= 0:
                 yield BestQuote(at, bid, bid_size, ask, ask_size)
             at = ms
+        else:
+            left_out[MERGED] += 1
         try:
             new_bid, new_bid_size = int(columns[1] or 0), int(columns[2] or 0)
             new_ask, new_ask_size = int(columns[3] or 0), int(columns[4] or 0)
@@ -77,7 +86,7 @@ def best_quotes(path: Path) -> Iterator[BestQuote]:
         yield BestQuote(at, bid, bid_size, ask, ask_size)
 
 
-def _rows(path: Path, columns: int) -> Iterator[tuple[int, str, int, list[str]]]:
+def _rows(path: Path, columns: int, left_out: Counter[str]) -> Iterator[tuple[int, str, int, list[str]]]:
     """Line number, line, milliseconds after midnight, and all columns, without the suspicious rows."""
     last = 0
     for number, line in numbered_lines(path):
@@ -94,7 +103,9 @@ def _rows(path: Path, columns: int) -> Iterator[tuple[int, str, int, list[str]]]
         last = ms
         if texts[-1] == "0":
             yield number, line, ms, texts
-        elif texts[-1] != "1":
+        elif texts[-1] == "1":
+            left_out[SUSPICIOUS] += 1
+        else:
             raise bad_row(path, number, line, _SUSPICIOUS)
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from producers.marketdata.drafts import BAR, QUOTE, TRADE, Draft, draft_order
 from producers.marketdata.errors import BadRow
+from producers.marketdata.leanfeeds import OUT_OF_HOURS
 from producers.marketdata.tablefiles import Columns, Table
 from producers.sessions import SECOND_NS, Calendar
 from schemas import EVERY_SYMBOL, Bar, Quote, Trade, canonical
@@ -143,7 +144,7 @@ class Rows:
                 elif not self.first <= self.calendar.day(span.begin) <= self.last:
                     left_out["of other days"] += 1
                 elif self.regular and not self._in_hours(span):
-                    left_out["outside regular hours"] += 1
+                    left_out[OUT_OF_HOURS] += 1
                 else:
                     try:
                         yield from make(i, symbol, span)
