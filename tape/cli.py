@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import schemas, topics
+from tape.commands import kafka, schemas, topics
 from tape.commands.backtest import backtest
 from tape.commands.fills import fills
 from tape.commands.importing import import_
@@ -38,6 +38,7 @@ app.command("import", cls=Sectioned, short_help="Bring market data into a log, t
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")
+app.add_typer(kafka.app, name="kafka")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,19 +54,15 @@ def listing(log: LogReader, counted: bool, report: Report) -> dict[str, Any]:
 def _counts(log: LogReader, streams: list[tuple[str, int]], report: Report) -> list[Contents]:
     seals = inspect.last_seals(log)
     sizes = [end - first for first, end in (log.bounds(*stream) for stream in streams)]
-    total, before, found = sum(sizes), 0, []
+    before, found = 0, []
     for stream, size in zip(streams, sizes, strict=True):
-        done = before
-        found.append(
-            inspect.count(
-                log,
-                *stream,
-                seals,
-                lambda offsets, done=done: report(Stage("reading", done + offsets, total)),
-            )
-        )
+        found.append(inspect.count(log, *stream, seals, _reporting(report, before, sum(sizes))))
         before += size
     return found
+
+
+def _reporting(report: Report, before: int, total: int) -> Callable[[int], None]:
+    return lambda offsets: report(Stage("reading", before + offsets, total))
 
 
 def _listed(topic: Topic, seen: list[Contents]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ and exactly that process or container is stopped.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,23 +87,37 @@ def start(
     """Start a broker over a data folder, or find the one that runs there. Raises `NoKafka`.
 
     `durable`: it flushes each record before it acknowledges, as a single broker must. After a stop
-    it comes up on the port that it had.
+    it comes up on the port that it had. Where the start fails or is interrupted, nothing stays.
     """
-    running = status(folder)
-    if running is not None:
-        return running
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return status(folder) or _start(folder, port, durable, say)
+
+
+def _start(folder: Path, port: int | None, durable: bool, say: Callable[[str], None]) -> Broker:
     last = _read(folder)
-    port = port or (last.port if last is not None and _is_free(last.port) else _free_port())
+    port = port or (last.port if last is not None and is_free(last.port) else _free_port())
     if docker_answers():
         broker = _start_container(folder, port, durable)
     else:
         broker = _start_process(folder, port, durable, say)
-    temporary = folder / f"{STATE}.new"
-    temporary.write_text(json.dumps(asdict(broker), indent=1), encoding="utf-8")
-    temporary.replace(folder / STATE)
-    _await(broker)
+    try:
+        temporary = folder / f"{STATE}.new"
+        temporary.write_text(json.dumps(asdict(broker), indent=1), encoding="utf-8")
+        temporary.replace(folder / STATE)
+        _await(broker)
+    except BaseException:
+        _end(broker)
+        raise
     return broker
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One starts a folder's broker at a time; whoever waited finds it running."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def status(folder: Path) -> Broker | None:
@@ -116,14 +131,18 @@ def stop(folder: Path) -> bool:
     broker = status(folder)
     if broker is None:
         return False
+    _end(broker)
+    return True
+
+
+def _end(broker: Broker) -> None:
     if broker.how == "container":
         subprocess.run(["docker", "rm", "-f", broker.handle], check=False, capture_output=True)
-        return True
+        return
     kill(broker, signal.SIGTERM)
     if not _await_end(broker, STOP_S):
         kill(broker, signal.SIGKILL)
         _await_end(broker, STOP_S)
-    return True
 
 
 def kill(broker: Broker, number: int) -> None:
@@ -262,7 +281,8 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
