@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help install lock test test-kafka lint types imports bench
+.PHONY: help install lock test test-fast lint types imports bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,11 +25,11 @@ lock: ## write requirements*.txt anew from pyproject.toml (needs uv: pip install
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
-test: install ## run the tests
+test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 17 with Maven)
 	$(BIN)/python -m pytest
 
-test-kafka: install ## run the tests of the Kafka store; they start a broker (Docker, or a JDK 17 with Maven)
-	$(BIN)/python -m pytest -m kafka tests/kafka
+test-fast: install ## run the tests but for those on Kafka
+	$(BIN)/python -m pytest -m "not soak and not kafka"
 
 lint: install ## check style and format
 	$(BIN)/ruff check .

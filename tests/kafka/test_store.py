@@ -28,6 +28,7 @@ def name(broker: kafka.Broker) -> str:
 
 class TestKafka(LogSuite):
     release_s = 12.0
+    seals_later = True
 
     @pytest.fixture(autouse=True)
     def _broker(self, broker: kafka.Broker) -> None:
@@ -91,7 +92,6 @@ def test_a_broker_that_does_not_answer_and_a_log_that_is_not_there(broker: kafka
 KILLED = """
 import os, sys
 from eventlog import open_log
-from eventlog.kafka.store import KafkaWriter
 from schemas import NewRecord
 
 log = open_log(sys.argv[1])
@@ -99,7 +99,7 @@ writer = log.writer("w")
 writer.append([NewRecord("operator.commands", 0, b"", b"whole")])
 producer = writer._transactional
 producer.begin_transaction()
-writer._produce(producer, [NewRecord("operator.commands", 0, b"", b"half")])
+writer._produce(producer, [NewRecord("operator.commands", 0, b"", b"half")], 0)
 producer.flush(10)
 print("open", flush=True)
 sys.stdin.readline()
