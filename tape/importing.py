@@ -76,8 +76,11 @@ class DataWanted:
     synthetic: SyntheticWanted | None = None
 
 
-def open_reader(wanted: DataWanted) -> Reader:
-    """The reader of the data that was asked for. Raises a `DataError` if that cannot be."""
+def open_reader(wanted: DataWanted, *, gated: bool = False) -> Reader:
+    """The reader of the data that was asked for. Raises a `DataError` if that cannot be.
+
+    `gated`: the quality gate looks at the events, so that some wrong prices and times need not be refused.
+    """
     if wanted.synthetic is not None:
         first, last = _days(wanted, "a synthetic market is made")
         return SyntheticMarket(wanted.symbols, first=first, last=last, **asdict(wanted.synthetic))
@@ -88,7 +91,7 @@ def open_reader(wanted: DataWanted) -> Reader:
         if not files:
             raise BadRequest(f"no CSV or Parquet files in {', '.join(map(str, wanted.data))}: name others")
         tables = [(file, wanted.table) for file in files]
-        return TableReader(tables, wanted.symbols, wanted.hours, wanted.first, wanted.last)
+        return TableReader(tables, wanted.symbols, wanted.hours, wanted.first, wanted.last, gated)
     if files or len(wanted.data) != 1:
         raise BadRequest("data are one LEAN folder, or files: say what is in these with --kind")
     first, last = _days(wanted, "a LEAN folder is read")
@@ -161,7 +164,7 @@ def import_data(
     events = reader.check(checking)
     checked = time.perf_counter()
     source = _source(reader, quality)
-    gate = Gate(quality) if quality is not None else None
+    gate = Gate(quality, ordered=True) if quality is not None else None
     with _open(url, source) as log, _says_how_to_go_on(url):
         try:
             writer = log.writer("import", take_over=take_over)
@@ -322,9 +325,9 @@ def _letter(row: int, record: Record, letter: DeadLetter) -> dict[str, Any]:
 def _tables(path: Path) -> list[Path]:
     """The path if it is a CSV or Parquet file, those in it if it is a folder."""
     endings = (CSV, *PARQUET)
-    if path.suffix in endings:
+    if path.suffix.lower() in endings:
         return [path]
-    return sorted(p for p in path.iterdir() if p.suffix in endings) if path.is_dir() else []
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in endings) if path.is_dir() else []
 
 
 def _shown(quality: QualitySettings | None) -> dict[str, Any]:

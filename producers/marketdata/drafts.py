@@ -49,12 +49,15 @@ def session_drafts(session: Session) -> Iterator[Draft]:
 
 
 def with_sessions(drafts: Iterable[Draft], calendar: Calendar) -> Iterator[Draft]:
-    """`drafts`, which are in order, with open and close of each session from the first day to the last."""
+    """`drafts` with open and close of each session from the first day to the last.
+
+    They are in order, but for some that go back in time: those change nothing for the rest.
+    """
     pending = deque[Draft]()
     last: date | None = None
     for draft in drafts:
         day = calendar.day(draft[0])
-        if day != last:
+        if last is None or day > last:
             for session in calendar.between(last + _DAY if last else day, day):
                 pending.extend(session_drafts(session))
             last = day

@@ -122,14 +122,19 @@ class _Symbol:
 
 
 class Gate:
-    """Filters market events; `report` says what has come of them, by the end all of it."""
+    """Filters market events; `report` says what has come of them, by the end all of it.
 
-    def __init__(self, settings: QualitySettings | None = None) -> None:
+    Each symbol and topic has its own time, which may not go back; in what is `ordered`, all have one.
+    """
+
+    def __init__(self, settings: QualitySettings | None = None, *, ordered: bool = False) -> None:
         self.report = Report()
         self._settings = settings or QualitySettings()
         self._down, self._up = 1 - self._settings.move_max, 1 + self._settings.move_max
         self._symbols: dict[str, _Symbol] = {}
         self._opened: int | None = None
+        self._ordered = ordered
+        self._now = 0
 
     def filter(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events, a DeadLetter in the place of each that is set aside."""
@@ -137,6 +142,8 @@ class Gate:
             fault = self._fault(event)
             if fault is None:
                 self.report.accepted += 1
+                if self._ordered:
+                    self._now = max(self._now, event.ts)  # type: ignore[attr-defined]  # every market event has one
                 yield event
             else:
                 yield self._set_aside(event, *fault)
@@ -166,9 +173,9 @@ class Gate:
         state = self._symbols.get(event.symbol)
         if state is None:
             state = self._symbols[event.symbol] = _Symbol()
-        before = state.times.get(event.topic, event.ts)
+        before = max(state.times.get(event.topic, 0), self._now)
         if event.ts < before:
-            return BACK, f"{event.ts} after {before}"
+            return BACK, f"{_iso(event.ts)} after {_iso(before)}"
         fault = fault or self._move(state, prices)
         if price is not None and price > 0:
             state.seen = price
@@ -274,6 +281,10 @@ def imported_row(letter: DeadLetter) -> tuple[str, int] | None:
     head, _, rest = letter.place.partition("/")
     source, _, row = rest.rpartition("/")
     return (source, int(row)) if head == "import" and row.isdecimal() else None
+
+
+def _iso(ts: int) -> str:
+    return f"{datetime.fromtimestamp(ts // SECOND_NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts % SECOND_NS:09}Z"
 
 
 def _not_positive(prices: Iterable[Decimal]) -> tuple[str, str] | None:

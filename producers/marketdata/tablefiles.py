@@ -52,9 +52,10 @@ class Table(Protocol):
 
 def open_table(path: Path) -> Table:
     """A file by its ending. Raises `DamagedFile` if it cannot be read, `BadRequest` for another ending."""
-    if path.suffix == CSV:
+    ending = path.suffix.lower()
+    if ending == CSV:
         return CsvTable(path)
-    if path.suffix in PARQUET:
+    if ending in PARQUET:
         return ParquetTable(path)
     raise BadRequest(f"{path} is neither CSV nor Parquet by its name: let it end in .csv or .parquet")
 

@@ -37,9 +37,13 @@ FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 FEED = "table"
 _CORRECT = "correct the row, or replace the file"
+_UNSORTED = "is before the time of the row before it: sort the file by time"
+_STRAYS, _STRAY_SHARE = 3, 0.01
+"""Rows that may go back in time where the gate sets them aside; of more, the file is not in order."""
 _INPUT = re.compile("^(Decimal i|I)nput ")
 _MEMORY_MAX = 200_000
 _Price = Annotated[Decimal, Field(gt=0, lt=10**15, decimal_places=18)]
+_AnyPrice = Annotated[Decimal, Field(gt=-(10**15), lt=10**15, decimal_places=18)]
 _Amount = Annotated[Decimal, Field(ge=0, lt=10**15, decimal_places=18)]
 _TEXTS = ("id", "exchange", "condition")
 _PRICES = tuple(
@@ -92,7 +96,8 @@ class Rows:
     `symbol` is that of all rows, where no column says it; `symbols` are those wanted, all if none.
     `period` is that of bars in nanoseconds, None where their times are dates of sessions; `starts`:
     their times are those of their starts. `regular` leaves out what is outside of regular hours;
-    `first` and `last` are the days wanted, in New York.
+    `first` and `last` are the days wanted, in New York. `gated` rows may have
+    prices that are not positive, and times that go back, unless too many do.
     """
 
     table: Table
@@ -104,6 +109,7 @@ class Rows:
     period: int | None
     starts: bool
     regular: bool
+    gated: bool
     first: date
     last: date
     calendar: Calendar
@@ -126,17 +132,23 @@ class Rows:
     def _in_file_order(self, left_out: Counter[str], told: Callable[[Path, int], None]) -> Iterator[Draft]:
         readers = self._readers()
         last, barred = -(2**63), set[str]()
+        rows, strays, first_stray = 0, 0, None
         for batch in self.table.rows(self.columns):
             values = {name: self._read(name, batch, read) for name, read in readers.items()}
             symbols = values["symbol"] if self.symbol is None else [self.symbol] * len(batch.places)
             make = _MAKERS[self.kind](values)
             for i, (stamp, symbol) in enumerate(zip(values["ts"], symbols, strict=True)):
-                if stamp != last:
+                if stamp > last:
                     barred.clear()
-                if stamp < last or symbol in barred:
-                    raise self._out_of_order(batch, i, symbol, stamp < last)
-                last = stamp
-                if self.kind == "bars":
+                    last = stamp
+                if stamp < last:
+                    strays += 1
+                    first_stray = first_stray or self._bad(batch, i, "ts", _UNSORTED)
+                    if not self.gated:
+                        raise first_stray
+                elif symbol in barred:
+                    raise self._bad(batch, i, "ts", f"comes twice for {symbol}: keep one of the two")
+                elif self.kind == "bars":
                     barred.add(symbol)
                 span = self._span(batch, i, stamp)
                 if self.symbols and symbol not in self.symbols:
@@ -150,16 +162,20 @@ class Rows:
                         yield from make(i, symbol, span)
                     except _Bad as bad:
                         raise self._bad(batch, bad.index, bad.field, bad.reason) from None
+            rows += len(batch.places)
             told(self.table.path, batch.read)
+        if first_stray is not None and strays > max(_STRAYS, rows * _STRAY_SHARE):
+            raise first_stray
 
     def _readers(self) -> dict[str, Callable[[Sequence[Any]], Sequence[Any]]]:
         """What reads the column of each field; prices share one memory, sizes another."""
-        price, amount = Numbers(_Price), Numbers(_Amount)
+        price, amount = Numbers(_AnyPrice if self.gated else _Price), Numbers(_Amount)
         special: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
             "ts": self._times,
             "symbol": Symbols(),
             **dict.fromkeys(_TEXTS, _texts),
             **dict.fromkeys(_PRICES, price),
+            **dict.fromkeys(("bid", "ask"), price if self.gated else amount),
         }
         return {name: special.get(name, amount) for name in self.columns}
 
@@ -201,10 +217,6 @@ class Rows:
         if session is None:
             return False
         return session.open <= begin < session.close or begin == ts == session.close
-
-    def _out_of_order(self, batch: Columns, i: int, symbol: str, back: bool) -> BadRow:
-        why = "is before the time of the row before it: sort the file by time"
-        return self._bad(batch, i, "ts", why if back else f"comes twice for {symbol}: keep one of the two")
 
     def _bad(self, batch: Columns, i: int, name: str, reason: str) -> BadRow:
         place = f"{self.table.path} {self.table.place} {batch.places[i]}"
@@ -309,7 +321,7 @@ def _check_bar(i: int, fields: Mapping[str, Any], prefix: str) -> None:
         if any(price is not None for price in prices):
             missing = prefix + ("open", "high", "low", "close")[prices.index(None)]
             raise _Bad(i, "is missing beside the other prices", missing)
-    elif not (low <= opened <= high and low <= close <= high):
+    elif min(prices) > 0 and not (low <= opened <= high and low <= close <= high):
         outside = "open" if not low <= opened <= high else "close"
         raise _Bad(i, f"should lie between low ({low}) and high ({high})", prefix + outside)
 

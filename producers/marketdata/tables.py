@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from producers.marketdata.drafts import Draft, draft_order, with_sessions
-from producers.marketdata.errors import BadRequest
+from producers.marketdata.errors import BadRequest, UnknownSymbol
 from producers.marketdata.tablefiles import Table, open_table
 from producers.marketdata.tablerows import FIELDS, Kind, Rows
 from producers.marketdata.tabletimes import TimeFormat, zone
@@ -64,7 +64,8 @@ class TableReader:
 
     `symbols` are those that are read, all if there are none; `first` and `last` the days (inclusive,
     of New York), all where there is none. `hours`: "regular" keeps bars that start
-    in [open, close) and quotes and trades in [open, close], "extended" all there is.
+    in [open, close) and quotes and trades in [open, close], "extended" all there is. `gated` events go
+    through the quality gate: prices that are not positive, and some times that go back, are left to it.
 
     Raises a `DataError` for a request that makes no sense or a file that does not fit its format;
     what is wrong with rows is raised by `check`, or else by `events` when it gets there.
@@ -77,6 +78,7 @@ class TableReader:
         hours: Hours = "regular",
         first: date | None = None,
         last: date | None = None,
+        gated: bool = False,
     ) -> None:
         if not files:
             raise BadRequest("no files: name at least one")
@@ -85,7 +87,7 @@ class TableReader:
         if hours not in get_args(Hours):
             raise BadRequest(f"hours {hours!r} are unknown: choose {' or '.join(get_args(Hours))}")
         self.symbols = sorted({symbol.upper() for symbol in symbols})
-        self.hours, self.first, self.last = hours, first, last
+        self.hours, self.first, self.last, self.gated = hours, first, last, gated
         self.left_out: Counter[str] = Counter()
         """Rows of other symbols, days or hours, when `check` or `events` has been through."""
         self._files = sorted(files, key=lambda file: str(file[0]))
@@ -127,13 +129,18 @@ class TableReader:
                 progress(min(gone.total(), total), total)
 
         streams = (rows.drafts(self.left_out, told) for rows in self._rows)
-        empty = True
+        found = set[str]()
         for draft in with_sessions(heapq.merge(*streams, key=draft_order), self._calendar):
-            empty = False
+            found.add(draft[2])
             yield draft
-        if empty:
-            left_out = ", ".join(f"{n} {why}" for why, n in self.left_out.items()) or "there are none"
-            raise BadRequest(f"no rows to read ({left_out}): choose other files, symbols or hours")
+        left_out = ", ".join(f"{n} {why}" for why, n in self.left_out.items()) or "there are none"
+        if not found:
+            raise BadRequest(f"no rows to read ({left_out}): choose other files, symbols, days or hours")
+        if missing := [symbol for symbol in self.symbols if symbol not in found]:
+            raise UnknownSymbol(
+                f"no rows of {', '.join(missing)} (left out: {left_out}): choose other files, days or hours, "
+                "or do without"
+            )
 
     def _opened(self, path: Path, form: TableFormat) -> Rows:
         _check_format(form)
@@ -151,6 +158,7 @@ class TableReader:
             period=None if form.time == "date" else form.period,
             starts=form.bar_time == "start",
             regular=self.hours == "regular",
+            gated=self.gated,
             first=self.first or date.min,
             last=self.last or date.max,
             calendar=self._calendar,

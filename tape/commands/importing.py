@@ -151,7 +151,7 @@ def import_(
     interrupt = Interrupt()
     with interrupt.listening(), progress() as report:
         told = import_data(
-            open_reader(wanted),
+            open_reader(wanted, gated=quality is not None),
             url,
             quality=quality,
             report=report,

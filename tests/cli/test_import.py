@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,90 @@ def test_quotes_of_parquet_and_csv_together(tmp_path: Path) -> None:
     assert told["written"] == {"market.quotes": 2, "market.status": 2}
     found = events(tmp_path / "m.sqlite", "market.quotes")
     assert [(e.ts % 10**9, str(e.bid)) for e in found] == [(0, "10"), (1000, "9.99")]
+
+
+QUOTES = """\
+ts,symbol,bid,ask
+2013-10-07T13:30:00Z,A,100,100.1
+2013-10-07T13:30:01Z,B,50,50.1
+2013-10-07T13:30:02Z,A,-1,100.1
+2013-10-07T13:30:03Z,A,102,100
+2013-10-07T13:30:04Z,A,10,10.01
+2013-10-07T13:30:05Z,A,100,100.1
+2013-10-04T13:30:05Z,A,100,100.1
+2013-10-07T13:30:02.5Z,B,50,50.1
+2013-10-07T13:30:06Z,A,0,100.1
+2013-10-07T13:30:07Z,A,100,100.1
+2013-10-07T13:30:07Z,A,100,100.2
+2013-10-07T13:40:00Z,B,50,50.1
+"""
+"""Bad: a negative bid, a crossed quote, a tenth of the price, another day and an earlier second."""
+
+
+def test_what_cannot_be_right_is_set_aside_and_named(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text(QUOTES)
+    log = tmp_path / "m.sqlite"
+    args = ("import", "--data", tmp_path / "q.csv", "--kind", "quotes", "--log", log)
+    ran = here(*args, "--max-silence", "120")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["dead-letters", "5"],
+        ["market.quotes", "7"],
+        ["market.status", "2"],
+    ]
+    assert lines[4:-2] == [
+        "quality: 9 events passed, 5 set aside in dead-letters",
+        "  crossed: A 1",
+        "    dead-letters/2/1: A at 2013-10-07T13:30:03+00:00: bid 102 over ask 100",
+        "  move: A 1",
+        "    dead-letters/2/2: A at 2013-10-07T13:30:04+00:00: "
+        "10.005, last accepted 100.05, last seen 100.05",
+        "  not positive: A 1",
+        "    dead-letters/2/0: A at 2013-10-07T13:30:02+00:00: -1",
+        "  time goes back: A 1, B 1",
+        "    dead-letters/2/3: A at 2013-10-04T13:30:05+00:00: "
+        "2013-10-04T13:30:05.000000000Z after 2013-10-07T13:30:05.000000000Z",
+        "    dead-letters/3/0: B at 2013-10-07T13:30:02+00:00: "
+        "2013-10-07T13:30:02.500000000Z after 2013-10-07T13:30:05.000000000Z",
+        "  silent in session for more than 120 s: A 1, B 2",
+        "    the longest: A, 23,393 s since 2013-10-07T13:30:07+00:00",
+    ]
+    assert [e.ask for e in events(log, "market.quotes")] == [
+        *map(Decimal, ("100.1", "50.1", "100.1", "100.1", "100.1", "100.2", "50.1"))
+    ]
+    assert [e.session for e in events(log, "market.status")] == ["2013-10-07"] * 2
+    before = stands(log)
+    assert here(*args, "--max-silence", "120").out.startswith("nothing new: all 14 events had been written")
+    assert stands(log) == before
+
+
+def test_without_the_gate_the_first_wrong_row_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text(QUOTES)
+    args = ("import", "--data", tmp_path / "q.csv", "--kind", "quotes", "--log", tmp_path / "m.sqlite")
+    ran = here(*args, "--no-gate")
+    assert ran.code == 2
+    assert f"{tmp_path / 'q.csv'} line 4: 'bid' is '-1'" in ran.said
+
+
+def test_a_file_that_is_not_in_order_is_refused(tmp_path: Path) -> None:
+    rows = [f"2013-10-07T14:{n:02}:00Z,{s},1,1\n" for s in "AB" for n in range(5)]
+    (tmp_path / "t.csv").write_text("ts,symbol,price,size\n" + "".join(rows))
+    args = ("import", "--data", tmp_path / "t.csv", "--kind", "trades", "--log", tmp_path / "m.sqlite")
+    ran = here(*args)
+    assert ran.code == 2
+    assert (
+        "line 7: 'ts' is '2013-10-07T14:00:00Z'; it is before the time of the row before it: sort" in ran.said
+    )
+    assert not (tmp_path / "m.sqlite").exists()
+
+
+def test_a_symbol_of_which_there_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text(QUOTES)
+    args = ("import", "--data", tmp_path / "q.csv", "--kind", "quotes", "--log", tmp_path / "m.sqlite")
+    ran = here(*args, "--symbols", "A,SPY")
+    assert ran.code == 2
+    assert "no rows of SPY (left out: 3 of other symbols)" in ran.said
 
 
 def test_a_synthetic_market_is_that_of_its_seed(tmp_path: Path) -> None:
