@@ -260,7 +260,7 @@ def test_what_cannot_be_right_is_set_aside_and_named(tmp_path: Path) -> None:
         "  time goes back: A 1, B 1",
         "    dead-letters/2/3: A at 2013-10-04T13:30:05+00:00: "
         "2013-10-04T13:30:05.000000000Z after 2013-10-07T13:30:05.000000000Z",
-        "    dead-letters/3/0: B at 2013-10-07T13:30:02+00:00: "
+        "    dead-letters/0/0: B at 2013-10-07T13:30:02+00:00: "
         "2013-10-07T13:30:02.500000000Z after 2013-10-07T13:30:05.000000000Z",
         "  silent in session for more than 120 s: A 1, B 2",
         "    the longest: A, 23,393 s since 2013-10-07T13:30:07+00:00",
