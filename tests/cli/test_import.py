@@ -262,7 +262,7 @@ def test_what_cannot_be_right_is_set_aside_and_named(tmp_path: Path) -> None:
         "2013-10-04T13:30:05.000000000Z after 2013-10-07T13:30:05.000000000Z",
         "    dead-letters/0/0: B at 2013-10-07T13:30:02+00:00: "
         "2013-10-07T13:30:02.500000000Z after 2013-10-07T13:30:05.000000000Z",
-        "  silent in session for more than 120 s: A 1, B 2",
+        "  silent in session for more than 120 s: B 2, A 1",
         "    the longest: A, 23,393 s since 2013-10-07T13:30:07+00:00",
     ]
     assert [e.ask for e in events(log, "market.quotes")] == [
