@@ -9,27 +9,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tape.commands.options import day, decimal, users_code, wrong
+from tape.commands.data import (
+    AdjustedOption,
+    AllowMissingOption,
+    BarTimeOption,
+    ColumnsOption,
+    DataOption,
+    FromOption,
+    Hours,
+    HoursOption,
+    KindOption,
+    PeriodOption,
+    RateOption,
+    ResolutionOption,
+    SeedOption,
+    SpreadOption,
+    SymbolOption,
+    SymbolsOption,
+    SyntheticOption,
+    TimeOption,
+    ToOption,
+    TzOption,
+    VolatilityOption,
+    data_wanted,
+)
+from tape.commands.options import decimal, users_code, wrong
 
 if TYPE_CHECKING:
     from tape.backtest import Wanted
 
 DAY_MS = 86_400_000
 
-DATA, STRATEGY, ACCOUNT, EXCHANGE, LOG = "Market data", "Strategy", "Account", "Exchange", "Log and output"
-"""The sections of `tape backtest --help`."""
-
-
-class Resolution(StrEnum):
-    tick = "tick"
-    second = "second"
-    minute = "minute"
-    daily = "daily"
-
-
-class Hours(StrEnum):
-    regular = "regular"
-    extended = "extended"
+STRATEGY, ACCOUNT, EXCHANGE, LOG = "Strategy", "Account", "Exchange", "Log and output"
+"""Sections of `tape backtest --help`, besides those of the data."""
 
 
 class MarkRule(StrEnum):
@@ -84,41 +96,26 @@ def _fee(text: str) -> str:
 
 
 def backtest(
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="PLACE",
-            rich_help_panel=DATA,
-            help="Folder in LEAN's layout, which holds equity/usa; or a log that has market data already.",
-        ),
-    ],
-    symbols: Annotated[
-        str, typer.Option(metavar="A,B", rich_help_panel=DATA, help="Symbols, separated by commas: SPY,IBM.")
-    ],
-    from_: Annotated[
-        str, typer.Option("--from", metavar="DATE", rich_help_panel=DATA, help="First day, as 2013-10-07.")
-    ],
-    to: Annotated[str, typer.Option(metavar="DATE", rich_help_panel=DATA, help="Last day, inclusive.")],
-    resolution: Annotated[
-        Resolution, typer.Option(rich_help_panel=DATA, help="Which files to read.")
-    ] = Resolution.minute,
-    adjusted: Annotated[
-        bool,
-        typer.Option(
-            "--adjusted",
-            rich_help_panel=DATA,
-            help="Adjust prices for splits and dividends by the factor files; else these are events.",
-        ),
-    ] = False,
-    hours: Annotated[
-        Hours, typer.Option(rich_help_panel=DATA, help="The regular session, or 04:00-20:00 New York.")
-    ] = Hours.regular,
-    allow_missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing", rich_help_panel=DATA, help="Go on where a symbol has no file for a session."
-        ),
-    ] = False,
+    data: DataOption = None,
+    symbols: SymbolsOption = "",
+    from_: FromOption = None,
+    to: ToOption = None,
+    resolution: ResolutionOption = None,
+    adjusted: AdjustedOption = False,
+    hours: HoursOption = Hours.regular,
+    allow_missing: AllowMissingOption = False,
+    kind: KindOption = None,
+    columns: ColumnsOption = "",
+    symbol: SymbolOption = None,
+    time: TimeOption = None,
+    tz: TzOption = None,
+    period: PeriodOption = None,
+    bar_time: BarTimeOption = None,
+    synthetic: SyntheticOption = False,
+    seed: SeedOption = None,
+    rate: RateOption = None,
+    volatility: VolatilityOption = None,
+    spread: SpreadOption = None,
     strategy: Annotated[
         str,
         typer.Option(metavar="NAME", rich_help_panel=STRATEGY, help="One of those below, or FILE.py:Class."),
@@ -260,12 +257,11 @@ def _wanted(given: dict[str, Any]) -> Wanted:
     """The options as what the run takes. Raises `typer.BadParameter`, `LimitsError`."""
     from schemas import CoreSettings
     from tape.backtest import Wanted
-    from tape.importing import DataWanted
     from tape.limits import BACKTEST, read_limits
 
-    names = tuple(s.strip().upper() for s in given["symbols"].split(",") if s.strip())
-    if not names or len(set(names)) != len(names):
-        raise wrong("symbols", f"'{given['symbols']}' should name each symbol once, as in SPY,IBM")
+    data = data_wanted(given)
+    if not data.symbols:
+        raise wrong("symbols", "a strategy trades symbols: name them, as in SPY,IBM")
     is_margin = given["account"] is AccountKind.margin
     if given["shorting"] and not is_margin:
         raise wrong("shorting", "a cash account cannot sell short; use --account margin")
@@ -279,16 +275,6 @@ def _wanted(given: dict[str, Any]) -> Wanted:
         slippage_bps=decimal("slippage", given["slippage"], "0", below="10000"),
         latency=given["latency_ms"] * 1_000_000,
         size=given["size"].value,
-    )
-    data = DataWanted(
-        data=(given["data"],),
-        symbols=names,
-        first=day("from", given["from_"]),
-        last=day("to", given["to"]),
-        resolution=given["resolution"].value,
-        adjusted=given["adjusted"],
-        hours=given["hours"].value,
-        allow_missing=given["allow_missing"],
     )
     return Wanted(
         data=data,

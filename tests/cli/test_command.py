@@ -38,7 +38,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["backtest", "--symbols", "SPY"], "Missing option '--data'; see tape backtest --help"),
+        (["backtest", "--symbols", "SPY"], "Invalid value for --data: no data are named"),
         (["backtset"], "No such command 'backtset'; did you mean 'backtest'; see tape --help"),
         (["backtest", "--dada", "x"], "No such option: --dada"),
         (["verify"], "Missing argument 'LOG'"),
@@ -113,7 +113,7 @@ def test_the_same_answer_from_anywhere(tmp_path: Path) -> None:
         (folder / "flip.py").write_text(FLIP)
     (there / "data").symlink_to(SAMPLE)
     one = run(tmp_path / "1", *SPY, "--strategy", "flip.py:Flip", cwd=here)
-    two = run(tmp_path / "2", *SPY, "--strategy", "deep/flip.py:Flip", "--data", "data", cwd=there)
+    two = run(tmp_path / "2", *SPY, "--strategy", "deep/flip.py:Flip", data="data", cwd=there)
     assert one["fills"] > 300
     assert (one["fingerprint"], one["log_id"]) == (two["fingerprint"], two["log_id"])
     (there / "deep" / "flip.py").write_text(FLIP.replace("0.5", "0.4"))

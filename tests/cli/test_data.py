@@ -74,3 +74,52 @@ def test_data_that_are_not_there(
     assert ran.code == 2
     assert said.format(**places) in ran.said
     assert not out.exists()
+
+
+BARS = """\
+start,ticker,open,high,low,close,volume
+2024-01-02 09:30,acme,100,101,99,100.5,1000
+2024-01-02 09:31,acme,101,102,100,101.5,1000
+2024-01-02 09:32,acme,102,103,101,102.5,1000
+"""
+
+
+def test_bars_of_a_file(tmp_path: Path) -> None:
+    """Decided on the first bar's close, filled at the second's open, valued at the last close."""
+    file = tmp_path / "bars.csv"
+    file.write_text(BARS)
+    form = ("--kind", "bars", "--columns", "ts=start,symbol=ticker", "--tz", "America/New_York")
+    period = ("--period", "1m", "--bar-time", "start")
+    args = ("--symbols", "ACME", "--cash", "10050", "--buffer", "0", "--json", "--out", tmp_path / "out")
+    ran = here("backtest", "--data", file, *form, *period, *args)
+    assert ran.code == 0, ran.err
+    (held,) = ran.json["positions"]
+    assert (held["quantity"], held["average"], held["mark"]) == ("100", "101", "102.5")
+    assert ran.json["cash"] == "-50"
+    assert ran.json["end_equity"] == "10200"
+
+
+def test_made_market(tmp_path: Path) -> None:
+    args = ("--synthetic", "--symbols", "A,B", "--from", "2024-01-02", "--to", "2024-01-02", "--json")
+    prints = [
+        here("backtest", *args, "--seed", seed, "--out", tmp_path / name).json["fingerprint"]
+        for name, seed in (("one", "7"), ("two", "7"), ("three", "8"))
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "no data are named: give one of the two, --data or --synthetic"),
+        (("--data", str(SAMPLE)), "a strategy trades symbols: name them, as in SPY,IBM"),
+        (("--data", str(SAMPLE), "--symbols", "SPY"), "name both (--from, --to)"),
+        (("--data", str(SAMPLE), "--symbols", "SPY", "--seed", "3"), "--seed: only goes with --synthetic"),
+        (("--data", str(SAMPLE / "LICENSE"), "--symbols", "X", "--kind", "bars"), "no CSV or Parquet files"),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    ran = here("backtest", *args, "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert said in ran.said
+    assert not (tmp_path / "out").exists()

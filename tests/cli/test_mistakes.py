@@ -14,6 +14,7 @@ from support.cli import (
     BACKTEST,
     MONDAY,
     THREE_DAYS,
+    backtest_on,
     here,
     log_in,
     query,
@@ -33,7 +34,6 @@ DAMAGED = "minute/spy/20131007_trade"
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--data nowhere", "nowhere is not a folder: name the folder that contains equity/usa"),
         ("--symbols SPX", "has no data of SPX (there is: AAPL, AIG, BAC, IBM, SPY): choose among these"),
         ("--symbols SPY,spy", "should name each symbol once"),
         ("--to 2013-10-10", "no minute data of SPY on 2013-10-10"),
@@ -70,6 +70,13 @@ def test_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opti
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_that_are_nowhere(tmp_path: Path) -> None:
+    ran = here(*backtest_on("nowhere"), *SPY, *MONDAY, "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert "nowhere is not a folder: name the folder that contains equity/usa" in ran.said
+    assert list(tmp_path.iterdir()) == []
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
 
@@ -95,7 +102,7 @@ def test_data_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], None],
     data = tmp_path / "data"
     shutil.copytree(SAMPLE / "equity/usa/minute/spy", data / "equity/usa/minute/spy")
     spoil(data / "equity/usa" / f"{DAMAGED}.zip")
-    ran = here(*BACKTEST, *SPY, *THREE_DAYS, "--data", data, "--out", tmp_path / "out")
+    ran = here(*backtest_on(data), *SPY, *THREE_DAYS, "--out", tmp_path / "out")
     assert ran.code == 2
     assert said in ran.said
     assert not (tmp_path / "out").exists()

@@ -95,9 +95,14 @@ def here(*args: str | Path) -> Ran:
     return Ran(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def run(out: Path, *args: str | Path, **options: Any) -> dict[str, Any]:
-    """A backtest on the sample that must succeed: its summary."""
-    ran = tape(*BACKTEST, "--out", out, *args, **options)
+def backtest_on(data: str | Path) -> tuple[str, ...]:
+    """`BACKTEST` on other data than the sample."""
+    return "backtest", "--data", str(data), "--json"
+
+
+def run(out: Path, *args: str | Path, data: str | Path = SAMPLE, **options: Any) -> dict[str, Any]:
+    """A backtest that must succeed: its summary."""
+    ran = tape(*backtest_on(data), "--out", out, *args, **options)
     assert ran.code == 0, ran.err
     return ran.json
 
