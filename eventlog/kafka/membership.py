@@ -33,7 +33,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventlog.errors import LogError, WriterBusy, WriterFenced
 from eventlog.holders import Holder
-from eventlog.kafka.client import ANSWER_S, consumer
+from eventlog.kafka.client import ANSWER_S, asked, consumer
 
 SESSION_S = 6.0
 LEASE_S = 1.0
@@ -137,22 +137,25 @@ class Membership:
         return False
 
     def _members(self) -> int:
-        described = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_S)
-        try:
-            return len(described[self._group].result().members)
-        except KafkaException as problem:
-            if problem.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return 0
-            raise LogError(f"{self._url}: {problem.args[0].str()}") from problem
+        def ask() -> int:
+            described = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_S)
+            try:
+                return len(described[self._group].result().members)
+            except KafkaException as problem:
+                if problem.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return 0
+                raise
+
+        return asked(self._url, ask)
 
     def _note(self) -> str:
-        asked = ConsumerGroupTopicPartitions(self._group, [self._place])
-        answers = self._admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_S)
-        try:
+        def ask() -> str:
+            place = ConsumerGroupTopicPartitions(self._group, [self._place])
+            answers = self._admin.list_consumer_group_offsets([place], request_timeout=ANSWER_S)
             (found,) = answers[self._group].result().topic_partitions
-        except KafkaException as problem:
-            raise LogError(f"{self._url}: {problem.args[0].str()}") from problem
-        return found.metadata or ""
+            return found.metadata or ""
+
+        return asked(self._url, ask)  # the first group of a new broker waits until there is a coordinator
 
     def _join(self) -> None:
         self._consumer.subscribe([self._place.topic], on_assign=self._on_assign)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="A Kafka broker on this machine, for developers: one node, reached from here only.")
 
+USUAL_PORT = 9092
+
 Folder = Annotated[
     Path | None,
     typer.Option(
@@ -37,7 +39,7 @@ def start(
             min=1,
             max=65535,
             metavar="PORT",
-            help="Where it listens.  [default: as last time, else a free one]",
+            help="Where it listens.  [default: as last time; at first 9092, or a free one]",
         ),
     ] = None,
     as_json: Json = False,
@@ -56,6 +58,8 @@ def start(
         raise wrong("port", f"{port} is in use; name another")
     if running is not None and port not in (None, running.port):
         raise wrong("port", f"the broker of {place} runs at {running.address}; stop it first")
+    if port is None and not (place / broker.STATE).exists() and broker.is_free(USUAL_PORT):
+        port = USUAL_PORT
     with progress() as report:
 
         def say(text: str) -> None:
