@@ -61,6 +61,7 @@ def consumer(address: str, group: str, more: dict[str, Any] | None = None) -> Co
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 50,
             "fetch.error.backoff.ms": 20,
+            "fetch.queue.backoff.ms": 2,
             "queued.min.messages": 20_000,
             "queued.max.messages.kbytes": 8192,
         }

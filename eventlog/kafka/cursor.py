@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time as clock
+from typing import Any, cast
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from eventlog.contract import Stream
 from eventlog.errors import LogError
 from eventlog.kafka.client import ANSWER_S, POLL_S, consumer
 from schemas import Record
+
+MS_NS = 1_000_000
 
 
 class Cursor:
@@ -67,25 +70,14 @@ class Cursor:
     def _fetch(self, count: int) -> None:
         """Consume what is there, and the partition's end, which may come along with the last records."""
         topic, partition = self._stream
-        add = self._waiting.append
         messages = self._consumer.consume(count, POLL_S)
-        for message in messages:
-            error = message.error()
-            if error is None:
-                add(
-                    Record(
-                        topic,
-                        partition,
-                        message.offset() or 0,
-                        message.key() or b"",
-                        message.value() or b"",
-                        message.timestamp()[1] * 1_000_000,
-                    )
-                )
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._met_end = message.offset() or 0
-            else:
-                raise LogError(f"{self._url}: {self._name}/{partition}: {error.str()}")
+        came = [m for m in messages if m.error() is None]
+        self._waiting += [
+            Record(topic, partition, m.offset(), m.key() or b"", m.value() or b"", m.timestamp()[1] * MS_NS)
+            for m in cast(list[Any], came)
+        ]
+        if len(came) < len(messages):
+            self._meet(messages)
         self._advance()
         now = clock.monotonic()
         if messages:
@@ -95,6 +87,15 @@ class Cursor:
                 f"{self._url}: nothing of {self._name}/{partition} came in {ANSWER_S:.0f} s; "
                 "see that the broker runs, then read again"
             )
+
+    def _meet(self, messages: list[Message]) -> None:
+        """The partition's end, and what is an error."""
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                self._met_end = message.offset() or 0
+            elif error is not None:
+                raise LogError(f"{self._url}: {self._name}/{self._stream[1]}: {error.str()}")
 
     def close(self) -> None:
         self._consumer.close()
