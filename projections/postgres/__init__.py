@@ -1,0 +1,1 @@
+"""The read models in Postgres, and the Postgres that comes with Tape."""
