@@ -44,17 +44,19 @@ def import_events(
     source: str,
     done: Mapping[tuple[str, int], int],
     progress: Callable[[Imported], None] | None = None,
+    before_first: Callable[[Event], None] = lambda event: None,
     batch: int = 5000,
 ) -> Imported:
     """Append `events`, all of `source` and with ascending rows, `batch` records at a time.
 
     `done` says which row each (topic, partition) holds of the source already: see `rows_done`.
     What a quality gate has set aside goes to the dead letters of its symbol. `progress` is
-    called after each append. Raises `ValueError` for an event of another source or out of order;
-    whatever `events` or `writer` raises passes through, and the open batch is not written.
+    called after each append, and `before_first` once, with the first market event that is to be
+    written, before it is. Raises `ValueError` for an event of another source or out of order; whatever
+    `events`, `writer` or `before_first` raises passes through, and the open batch is not written.
     """
     counts = Imported()
-    fresh = _fresh_records(_in_order(events, source), log, done, counts)
+    fresh = _fresh_records(_in_order(events, source), log, done, counts, before_first)
     while records := list(islice(fresh, batch)):
         writer.append(records)
         counts.written.update(record.topic for record in records)
@@ -68,12 +70,17 @@ def _fresh_records(
     log: Partitioned,
     done: Mapping[tuple[str, int], int],
     counts: Imported,
+    before_first: Callable[[Event], None],
 ) -> Iterator[NewRecord]:
+    is_first = True
     for event, symbol, row in events:
         partition = partition_of(symbol, log.partitions(event.topic))
         if row <= done.get((event.topic, partition), 0):
             counts.skipped += 1
         else:
+            if is_first and type(event) is not DeadLetter:
+                is_first = False
+                before_first(event)
             yield new_record(event, partition, symbol)
 
 

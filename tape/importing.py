@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog import EventLog, LogReader, LogSpec, Writer, create_log, open_log
-from eventlog.errors import LogFull, LogNotFound, LogUnreachable, WriterBusy
+from eventlog.errors import LogError, LogFull, LogNotFound, LogUnreachable, WriterBusy
 from eventlog.sealing import seal
 from eventlog.verify import RollsAlong
 from producers.contract import Reader
@@ -203,27 +203,28 @@ def _says_how_to_go_on(url: str) -> Iterator[None]:
     """Where the store fails under an import: what was written stands."""
     try:
         yield
-    except (LogFull, LogUnreachable) as problem:
-        raise type(problem)(
-            f"{problem}; what was written to {url} stands: make room or bring it back, and repeat the command"
-        ) from problem
+    except LogFull as full:
+        raise LogFull(
+            f"{url} has no room left; what was written stands: make room, and repeat the command to go on"
+        ) from full
+    except LogError as problem:
+        if type(problem) not in (LogError, LogUnreachable):
+            raise
+        raise LogError(f"{problem}; what was written stands: repeat the command to go on") from problem
 
 
 def _write(
     log: EventLog, writer: Writer, events: Iterator[Event], source: str, gate: Gate | None
 ) -> Imported:
-    done = rows_done(log, source)
-    if not done:
-        first = next(events)
-        _require_order(log, first)
-        events = _with_first(first, events)
     passed = events if gate is None else gate.filter(events)
-    return import_events(passed, log, writer, source=source, done=done)
-
-
-def _with_first(first: Event, rest: Iterator[Event]) -> Iterator[Event]:
-    yield first
-    yield from rest
+    return import_events(
+        passed,
+        log,
+        writer,
+        source=source,
+        done=rows_done(log, source),
+        before_first=lambda event: _require_order(log, source, event),
+    )
 
 
 def _watched(
@@ -263,16 +264,16 @@ def _open(url: str, source: str) -> EventLog:
     return log
 
 
-def _require_order(log: LogReader, first: Any) -> None:
-    """Raise `ImportRefused` unless all market data in the log are older than the `first` event to come."""
+def _require_order(log: LogReader, source: str, first: Any) -> None:
+    """Raise `ImportRefused` unless all that others have written is older than the `first` event to come."""
     for topic in TOPICS.values():
         if topic.kind != "market":
             continue
         for partition in range(log.partitions(topic.name)):
             _, end = log.bounds(topic.name, partition)
             for record in log.read(topic.name, partition, gte=max(0, end - 1), limit=1):
-                last = _ts(record.topic, record.value)
-                if last >= first.ts:
+                last, origin = _ts_and_source(record)
+                if origin != source and last >= first.ts:
                     raise ImportRefused(
                         f"{log.url} has data up to {_shown_time(last)}, and these begin on "
                         f"{_shown_time(first.ts)}: import in the order of time, what overlaps all at once, "
@@ -280,8 +281,9 @@ def _require_order(log: LogReader, first: Any) -> None:
                     )
 
 
-def _ts(topic: str, value: bytes) -> int:
-    return int(getattr(decode(topic, value), "ts", 0))
+def _ts_and_source(record: Record) -> tuple[int, str]:
+    event = decode(record.topic, record.value)
+    return getattr(event, "ts", 0), getattr(event, "source", "")
 
 
 def head_for(url: str) -> Path:

@@ -196,6 +196,8 @@ def data_wanted(given: Mapping[str, Any]) -> DataWanted:
     symbols = tuple(s.strip().upper() for s in given["symbols"].split(",") if s.strip())
     if len(set(symbols)) != len(symbols):
         raise wrong("symbols", f"'{given['symbols']}' should name each symbol once, as in SPY,IBM")
+    if "*" in symbols or (given["symbol"] or "").strip() == "*":
+        raise wrong("symbols", "'*' is no symbol; leave --symbols out to read all there are")
     return DataWanted(
         data=tuple(given["data"] or ()),
         symbols=symbols,
@@ -238,7 +240,7 @@ def _table(given: Mapping[str, Any]) -> TableFormat:
         columns=parse_columns(given["columns"]),
         time=(given["time"] or Time.iso).value,  # type: ignore[arg-type]  # one of them
         tz=given["tz"],
-        symbol=given["symbol"],
+        symbol=(given["symbol"] or "").strip() or None,
         period=None if given["period"] is None else period_ns(given["period"]),
         bar_time=None if given["bar_time"] is None else given["bar_time"].value,
     )

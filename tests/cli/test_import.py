@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import zipfile
 from decimal import Decimal
@@ -352,6 +353,8 @@ MISTAKES = [
         "a volatility from 0 to 10",
     ),
     ("--synthetic --symbols A --from 2024-01-02 --to 2024-01-02 --spread -1", "choose a spread from 0"),
+    ("--synthetic --symbols * --from 2024-01-02 --to 2024-01-02", "'*' is no symbol"),
+    ("--data {bars} --kind bars --symbol *", "'*' is no symbol; leave --symbols out to read all there are"),
     ("--synthetic --symbols A,a --from 2024-01-02 --to 2024-01-02", "should name each symbol once"),
     (f"{BARS}", "bars need a period, and whether their times are starts or ends"),
     (f"{BARS} --period 1d --bar-time end", "--period: '1d' is not of the form 30s, 1m or 1h"),
@@ -424,6 +427,23 @@ def test_other_data_out_of_order_are_refused(tmp_path: Path) -> None:
         *LEAN[1:3], "--symbols", "IBM", "--from", "2013-10-09", "--to", "2013-10-09", "--log", log
     )
     assert later["written"]["market.bars"] == 390
+
+
+def test_no_room(dirty: list[str | Path], undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Files may grow to 4 MB only: what was written stands, and the rest follows where there is room."""
+    log = tmp_path / "m.sqlite"
+
+    def little_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+
+    ran = tape(*dirty, "--log", log, preexec_fn=little_room)
+    assert ran.code == 1
+    assert str(log) in ran.said
+    assert ran.said.endswith("; what was written stands: repeat the command to go on")
+    assert tape("verify", log).code == 0
+    assert tape(*dirty, "--log", log).json["skipped"] > 0
+    assert stands(log) == undisturbed["stands"]
 
 
 def test_one_import_at_a_time(dirty: list[str | Path], tmp_path: Path) -> None:

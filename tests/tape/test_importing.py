@@ -3,9 +3,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from producers.marketdata.lean import LeanReader
 from producers.marketdata.quality import QualitySettings
 from producers.marketdata.synthetic import SyntheticMarket
 from producers.marketdata.tables import TableFormat, TableReader
-from schemas import TOPICS, Bar, DeadLetter, Trade, decode, evolve
+from schemas import TOPICS, Bar, DeadLetter, Event, Trade, decode, evolve
 from support.lean import SAMPLE
 from tape.errors import Stopped
 from tape.importing import DataWanted, ImportRefused, import_data, open_reader, quality_for
@@ -157,6 +159,31 @@ def test_imports_go_in_the_order_of_time(tmp_path: Path) -> None:
     with pytest.raises(ImportRefused, match="import in the order of time"):
         import_data(LeanReader(SAMPLE, ["IBM"], TUESDAY, TUESDAY), url(tmp_path), quality=QUALITY)
     assert import_data(monday, url(tmp_path), quality=QUALITY)["written"] == {}
+
+
+def test_what_was_begun_is_not_ended_behind_younger_data(tmp_path: Path) -> None:
+    """Monday stopped half-way, then Tuesday: the rest of Monday would come after it."""
+    tuesday = replace(MARKET, first=TUESDAY, last=TUESDAY)
+    with pytest.raises(OSError, match="killed"):
+        import_data(Cut(MARKET, 7000), url(tmp_path), quality=None)
+    assert sum(map(len, stored(url(tmp_path)).values())) == 5000
+    import_data(tuesday, url(tmp_path), quality=None)
+    before = stored(url(tmp_path))
+    with pytest.raises(ImportRefused, match="import in the order of time"):
+        import_data(MARKET, url(tmp_path), quality=None)
+    assert stored(url(tmp_path)) == before
+
+
+class Cut:
+    """A reader that fails after some events."""
+
+    def __init__(self, reader: SyntheticMarket, at: int) -> None:
+        self.source, self.check = reader.source, reader.check
+        self._reader, self._at = reader, at
+
+    def events(self, source: str | None = None) -> Iterator[Event]:
+        yield from islice(self._reader.events(source), self._at)
+        raise OSError("killed")
 
 
 def test_a_log_on_wall_time_is_refused(tmp_path: Path) -> None:
