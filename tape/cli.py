@@ -14,11 +14,12 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import kafka, schemas, topics
+from tape.commands import kafka, postgres, schemas, topics
 from tape.commands.backtest import backtest
 from tape.commands.fills import fills
 from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
+from tape.commands.project import project
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
 from tape.help import BacktestCommand, Sectioned
@@ -36,6 +37,8 @@ app.command("import", cls=Sectioned, short_help="Bring market data into a log, t
     import_
 )
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
+app.command(short_help="Bring a log's decisions into Postgres, to be asked in SQL.")(project)
+app.add_typer(postgres.app, name="postgres")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")
 app.add_typer(kafka.app, name="kafka")
@@ -69,15 +72,25 @@ def _exit_code(problem: BaseException) -> int | None:
     from processors.strategies.processor import StrategyError
     from processors.strategies.state import StateError
     from producers.marketdata.errors import DataError
+    from projections.errors import ProjectionError, Refused
 
     if isinstance(problem, Stopped):
         return STOPPED
     if isinstance(
         problem,
-        WrongInput | DataError | LogExists | LogMismatch | LogNotFound | NotInLog | ConfigurationChanged,
+        WrongInput
+        | DataError
+        | LogExists
+        | LogMismatch
+        | LogNotFound
+        | NotInLog
+        | ConfigurationChanged
+        | Refused,
     ):
         return WRONG
-    failed = isinstance(problem, LogError | NoKafka | StrategyError | StateError | StrategyExit | OSError)
+    failed = isinstance(
+        problem, LogError | NoKafka | ProjectionError | StrategyError | StateError | StrategyExit | OSError
+    )
     return FAILED if failed else None
 
 

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a command is: which part, how much of how much, and the market time (UTC ns)."""
+    """How far a command is: which part, how much of how much, and the market time (UTC ns) or a note."""
 
     name: str
     done: int
     total: int
     now: int = 0
+    note: str = ""
 
 
 Report = Callable[[Stage], None]
@@ -68,7 +69,7 @@ def progress() -> Iterator[Report]:
         def report(stage: Stage) -> None:
             if stage.name not in tasks:
                 tasks[stage.name] = bars.add_task(stage.name, total=stage.total, now="")
-            now = _new_york(stage.now) if stage.now else ""
+            now = _new_york(stage.now) if stage.now else stage.note
             bars.update(tasks[stage.name], completed=stage.done, total=stage.total, now=now)
 
         yield report
