@@ -16,13 +16,24 @@ from typing import Literal
 from eventlog.contract import LogReader, Stream
 from eventlog.errors import NotInLog
 from eventlog.seals import SEALS
-from schemas import TOPICS, Record, Seal, Topic, Unreadable, decision_id, read_into
+from schemas import (
+    DECISIONS,
+    TOPICS,
+    Record,
+    Seal,
+    Topic,
+    Unreadable,
+    decision_id,
+    partition_of,
+    read_into,
+)
 
 PAGE = 1000
 SAMPLE = 100
 """How many records at each end are looked at for one with a time of its own."""
 WAIT_S = 1.0
 PARTS = re.compile(r"([^/]*)(?:/([0-9]{1,9}))?(?:/([0-9]{1,18}))?", re.ASCII)
+DECISION = re.compile(r"(.+):([0-9]{1,18})", re.ASCII)
 KINDS = ("market", "fact", "decision", "journal")
 NUMBERS = {name: number for number, name in enumerate(TOPICS)}
 
@@ -255,11 +266,30 @@ def streams_named(log: LogReader, text: str) -> list[Stream]:
     return [(topic, _partition(log, topic, int(parts[2])))]
 
 
-def record_at(log: LogReader, place: str) -> Record:
-    """The record at TOPIC/PARTITION/OFFSET, decoded. Raises `NotInLog`."""
+def record_named(log: LogReader, name: str) -> Record:
+    """The record at TOPIC/PARTITION/OFFSET, or the decision ACCOUNT:SEQ, decoded. Raises `NotInLog`."""
+    decision = DECISION.fullmatch(name)
+    return _at(log, name) if decision is None else _decision(log, decision[1], int(decision[2]))
+
+
+def _decision(log: LogReader, account: str, seq: int) -> Record:
+    """A decision, by reading those of its account's partition."""
+    name, sign = decision_id(account, seq), f'"seq":{seq},'.encode()
+    for topic in DECISIONS:
+        partition = partition_of(account, log.partitions(topic))
+        for page in _pages(log, topic, partition, *log.bounds(topic, partition)):
+            for record in page:
+                if sign in record.value and identity(read_into(record)) == name:
+                    return record
+    raise NotInLog(f"there is no decision {name}; `tape topics tail LOG orders` shows the last ones")
+
+
+def _at(log: LogReader, place: str) -> Record:
     parts = PARTS.fullmatch(place)
     if parts is None or parts[3] is None:
-        raise NotInLog(f"'{place}' is not of the form TOPIC/PARTITION/OFFSET, as fills/0/12")
+        raise NotInLog(
+            f"'{place}' is neither TOPIC/PARTITION/OFFSET, as fills/0/12, nor a decision's id, as backtest:12"
+        )
     topic, offset = topic_named(parts[1]).name, int(parts[3])
     partition = _partition(log, topic, int(parts[2]))
     found = log.read(topic, partition, gte=offset, lt=offset + 1, limit=1)

@@ -101,20 +101,25 @@ def tail(
 @app.command()
 def show(
     log: Log,
-    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As fills/0/12.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPIC/PARTITION/OFFSET|ACCOUNT:SEQ", help="A place, as fills/0/12, or a decision's id."
+        ),
+    ],
     raw: Annotated[
         bool, typer.Option("--raw", help="Print the stored bytes of its value, nothing else.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """One record whole. One that cannot be read is shown in hexadecimal, with the reason."""
-    from eventlog.inspect import record_at
+    from eventlog.inspect import record_named
     from tape.topics import opened, record_json, show_record
 
     if raw and as_json:
         raise wrong("raw", "the bytes are either raw or in an object; leave --json or --raw out")
     with opened(log) as reader:
-        record = record_at(reader, place)
+        record = record_named(reader, name)
     if raw:
         sys.stdout.buffer.write(record.value)
     elif as_json:

@@ -164,6 +164,9 @@ def test_show_a_decision(ran: tuple[Path, dict[str, Any]]) -> None:
     assert "event    Fill, version 1" in head
     as_json = here("topics", "show", log, fill["place"], "--json").json
     assert as_json == fill
+    assert here("topics", "show", log, fill["id"], "--json").json == fill
+    signal_ = here("topics", "show", log, fill["event"]["trace"], "--json").json
+    assert (signal_["topic"], signal_["id"]) == ("signals", fill["event"]["trace"])
     raw = tape("topics", "show", log, fill["place"], "--raw", text=False)
     with open_log(f"sqlite:{log}", read_only=True) as reader:
         (record,) = reader.read("fills", fill["partition"], gte=fill["offset"], limit=1)
@@ -200,6 +203,7 @@ def test_raw_bytes_of_what_cannot_be_read(broken: Path) -> None:
         ),
         (["show", "LOG", "market.quotes/9/0"], "there is no partition market.quotes/9"),
         (["show", "LOG", "market.quotes/0/0", "--raw", "--json"], "Invalid value for --raw: "),
+        (["show", "LOG", "backtest:1"], "there is no decision backtest:1; "),
         (["describe", "LOG", "fill"], "there is no topic 'fill'; did you mean fills?"),
         (["tail", "LOG", "pnl/7"], "there is no partition pnl/7; pnl has partitions 0 to 3"),
         (["tail", "LOG", "-n", "-1"], "Invalid value for '--lines'"),

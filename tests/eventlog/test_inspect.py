@@ -145,7 +145,7 @@ def test_follow_gives_what_is_appended_once(log: EventLog) -> None:
 
 def test_one_record(log: EventLog) -> None:
     write(log, *quoted(2, "09:31", "09:32"))
-    record = inspect.record_at(log, "market.quotes/2/1")
+    record = inspect.record_named(log, "market.quotes/2/1")
     assert (record.place, record.key) == ("market.quotes/2/1", b"SPY")
     assert record.value == encode(quote(at("09:32"), 10, 11))
     assert inspect.identity(record) == "market.quotes/2/1"
@@ -159,17 +159,17 @@ def test_one_record(log: EventLog) -> None:
         ("market.quote/1/0", "there is no topic 'market.quote'; did you mean market.quotes?"),
         ("market.quotes/3/0", "there is no partition market.quotes/3; market.quotes has partitions 0 to 2"),
         ("seals/1/0", "there is no partition seals/1; seals has one partition, 0"),
-        ("market.quotes/1/-1", "'market.quotes/1/-1' is not of the form TOPIC/PARTITION/OFFSET"),
-        ("market.quotes/1", "'market.quotes/1' is not of the form TOPIC/PARTITION/OFFSET"),
-        ("market.quotes/1/٣", "is not of the form TOPIC/PARTITION/OFFSET"),
-        ("", "'' is not of the form TOPIC/PARTITION/OFFSET"),
+        ("market.quotes/1/-1", "'market.quotes/1/-1' is neither TOPIC/PARTITION/OFFSET"),
+        ("market.quotes/1", "'market.quotes/1' is neither TOPIC/PARTITION/OFFSET"),
+        ("market.quotes/1/٣", "is neither TOPIC/PARTITION/OFFSET"),
+        ("", "'' is neither TOPIC/PARTITION/OFFSET"),
         ("market.quotes/1/999999999999999999", "has offsets 0 to 1"),
     ],
 )
 def test_places_without_a_record(log: EventLog, place: str, said: str) -> None:
     write(log, *quoted(1, "09:31", "09:32"))
     with pytest.raises(NotInLog) as problem:
-        inspect.record_at(log, place)
+        inspect.record_named(log, place)
     assert said in str(problem.value)
 
 

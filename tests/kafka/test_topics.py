@@ -81,14 +81,14 @@ def test_holes_are_no_records(broker: kafka.Broker) -> None:
             records, ends = inspect.last(log, [COMMANDS], count)
             assert [r.offset for r in records] == due
             assert ends[COMMANDS] == log.bounds(*COMMANDS)[1]
-        assert inspect.record_at(log, "operator.commands/0/303").value == b"2"
+        assert inspect.record_named(log, "operator.commands/0/303").value == b"2"
         for hole, near in ((1, "0 and 303"), (150, "0 and 303"), (302, "0 and 303"), (306, "304")):
             with pytest.raises(NotInLog, match=rf"transaction's marker.*the nearest records: {near}$"):
-                inspect.record_at(log, f"operator.commands/0/{hole}")
+                inspect.record_named(log, f"operator.commands/0/{hole}")
         with pytest.raises(NotInLog, match=r"operator.commands/0 has offsets 0 to 356$"):
-            inspect.record_at(log, "operator.commands/0/357")
+            inspect.record_named(log, "operator.commands/0/357")
         with pytest.raises(NotInLog, match=r"operator.commands/1 is empty"):
-            inspect.record_at(log, "operator.commands/1/0")
+            inspect.record_named(log, "operator.commands/1/0")
     shown = here("topics", "show", url, "operator.commands/0/1")
     assert shown.code == 2
     assert "the nearest records: 0 and 303" in shown.said
