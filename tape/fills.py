@@ -21,6 +21,7 @@ from processors.account.books import NET
 from schemas import ZERO, Limits, canonical, exact, plain, validate
 from tape.errors import WrongInput
 from tape.limits import DIGITS_MAX, fits
+from tape.progress import Report, Stage
 
 REQUIRED = ("time", "symbol", "side", "quantity", "price", "fee")
 OPTIONAL = ("execution_id", "strategy")
@@ -28,6 +29,8 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 DECIMALS_MAX = 200
 A_TIME = "2013-10-07T09:31:00-04:00"
 YEAR_MIN, YEAR_MAX = 1900, 2100
+LOOK_EVERY = 5000
+"""Lines between two reports of progress."""
 TEXT_MAX = 40
 """Characters of a cell that are repeated in an error."""
 BUY, SELL = "buy", "sell"
@@ -79,17 +82,19 @@ class Fills(NamedTuple):
     ignored: list[str]
 
 
-def read_fills(file: Path, zone: str | None) -> Fills:
+def read_fills(file: Path, zone: str | None, report: Report = lambda stage: None) -> Fills:
     """The executions of a file in its order. Raises `FillsError`.
 
     `zone` names the time zone of times that have none.
     """
     placed = _zone(zone)
     try:
+        lines = _lines(file)
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, strict=True)
             header = _header(file, next(reader, []))
-            rows, repeats = _once(_rows(reader, header, file, placed), file)
+            read = _rows(reader, header, file, placed)
+            rows, repeats = _once(_watched(read, lines, report), file)
     except OSError as problem:
         raise FillsError(f"{file} cannot be read: {problem.strerror}; name a CSV file") from problem
     except UnicodeDecodeError as problem:
@@ -97,6 +102,19 @@ def read_fills(file: Path, zone: str | None) -> Fills:
     except csv.Error as problem:
         raise FillsError(f"{file} line {reader.line_num} is not CSV: {problem}; correct it") from problem
     return Fills(file, rows, repeats, [name for name in header if name not in REQUIRED + OPTIONAL])
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as raw:
+        return sum(piece.count(b"\n") for piece in iter(lambda: raw.read(1 << 20), b""))
+
+
+def _watched(rows: Iterator[Execution], lines: int, report: Report) -> Iterator[Execution]:
+    for row in rows:
+        if row.line % LOOK_EVERY == 0:
+            report(Stage("read", row.line, lines))
+        yield row
+    report(Stage("read", lines, lines))
 
 
 def _zone(name: str | None) -> tzinfo | None:

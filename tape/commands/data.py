@@ -214,16 +214,19 @@ def data_wanted(given: Mapping[str, Any]) -> DataWanted:
 
 def _require_fit(given: Mapping[str, Any]) -> None:
     """Raise for an option that would have no effect: the user expects one of it."""
+    from tape.logs import is_log
+
     if bool(given["data"]) == given["synthetic"]:
         problem = "give one of the two, --data or --synthetic"
         raise wrong(
             "data", f"{'there are made data too' if given['synthetic'] else 'no data are named'}: {problem}"
         )
+    is_lean = not (given["kind"] or given["synthetic"] or any(map(is_log, given["data"] or ())))
     unfit = {
         "only goes with files: name them with --data, and say what is in them with --kind": (
             () if given["kind"] and not given["synthetic"] else FILES_ONLY
         ),
-        "only goes with a LEAN folder": LEAN_ONLY if given["kind"] or given["synthetic"] else (),
+        "only goes with a LEAN folder": () if is_lean else LEAN_ONLY,
         "only goes with --synthetic": () if given["synthetic"] else SYNTHETIC_ONLY,
     }
     for problem, names in unfit.items():

@@ -47,9 +47,12 @@ def fills(
       2  wrong input
     """
     from tape.fills import book_fills, read_fills, read_marks
+    from tape.progress import progress
 
     starting, prices = decimal("cash", cash, "0"), read_marks(marks)
-    summary = book_fills(read_fills(file, tz), starting, prices)
+    with progress() as report:
+        found = read_fills(file, tz, report)
+    summary = book_fills(found, starting, prices)
     if as_json:
         print(json.dumps(summary, indent=2))
     else:

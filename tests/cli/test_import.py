@@ -342,6 +342,7 @@ MISTAKES = [
     ),
     ("--data {sample} --seed 3", "--seed: only goes with --synthetic"),
     ("--data {bars} --kind bars --adjusted", "--adjusted: only goes with a LEAN folder"),
+    ("--data {log} --resolution tick", "--resolution: only goes with a LEAN folder"),
     ("--data {bars} --kind bars --allow-missing", "--allow-missing: only goes with a LEAN folder"),
     ("--synthetic --from 2024-01-02 --to 2024-01-02", "a synthetic market needs symbols"),
     ("--synthetic --symbols A", "a synthetic market is made from a day to a day: name both"),
@@ -385,8 +386,9 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str,
     data.mkdir()
     work.mkdir()
     monkeypatch.chdir(work)
+    (data / "log").write_bytes(b"SQLite format 3\0")
     (data / "bars.csv").write_text("ts,open,high,low,close\n2013-10-07 14:00,1,1,1,1\n")
-    args = options.format(sample=SAMPLE, bars=data / "bars.csv").split()
+    args = options.format(sample=SAMPLE, bars=data / "bars.csv", log=data / "log").split()
     ran = here("import", *args, "--json", "--log", "m.sqlite")
     assert ran.code == 2, ran.err
     assert said in ran.said
