@@ -164,7 +164,8 @@ def import_data(
     events = reader.check(checking)
     checked = time.perf_counter()
     source = _source(reader, quality)
-    gate = Gate(quality, ordered=True) if quality is not None else None
+    symbols = getattr(reader, "symbols", ())
+    gate = None if quality is None else Gate(quality, ordered=True, symbols=symbols)
     with _open(url, source) as log, _says_how_to_go_on(url):
         try:
             writer = log.writer("import", take_over=take_over)
@@ -334,7 +335,8 @@ def _tables(path: Path) -> list[Path]:
 
 def _shown(quality: QualitySettings | None) -> dict[str, Any]:
     given = asdict(quality or QualitySettings())
-    return {name: str(value) if name != "gap_max" else value / SECOND_NS for name, value in given.items()}
+    gap = given.pop("gap_max") / SECOND_NS
+    return {**{name: str(bound) for name, bound in given.items()}, "gap_max_s": gap}
 
 
 def _shown_time(ts: int) -> str:

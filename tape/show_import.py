@@ -43,7 +43,7 @@ def _show_quality(console: Console, q: dict[str, Any]) -> None:
         console.print(f"  {reason}: {_named(symbols)}")
         for one in q["first"].get(reason, ()):
             console.print(f"    {one['place']}: {one['symbol']} at {one['time']}: {one['details']}")
-    bound = q["settings"]["gap_max"]
+    bound = q["settings"]["gap_max_s"]
     if q["gaps"]:
         counts = {symbol: gaps["count"] for symbol, gaps in q["gaps"].items()}
         console.print(f"  silent in session for more than {bound:g} s: {_named(counts)}")

@@ -125,13 +125,20 @@ class Gate:
     """Filters market events; `report` says what has come of them, by the end all of it.
 
     Each symbol and topic has its own time, which may not go back; in what is `ordered`, all have one.
+    A session without a word of one of the `symbols` is counted, of others only after their first.
     """
 
-    def __init__(self, settings: QualitySettings | None = None, *, ordered: bool = False) -> None:
+    def __init__(
+        self,
+        settings: QualitySettings | None = None,
+        *,
+        ordered: bool = False,
+        symbols: Iterable[str] = (),
+    ) -> None:
         self.report = Report()
         self._settings = settings or QualitySettings()
         self._down, self._up = 1 - self._settings.move_max, 1 + self._settings.move_max
-        self._symbols: dict[str, _Symbol] = {}
+        self._symbols = {symbol: _Symbol() for symbol in symbols}
         self._opened: int | None = None
         self._ordered = ordered
         self._now = 0

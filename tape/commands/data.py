@@ -238,9 +238,14 @@ def _require_fit(given: Mapping[str, Any]) -> None:
 def _table(given: Mapping[str, Any]) -> TableFormat:
     from producers.marketdata.tables import TableFormat, parse_columns
 
+    columns = parse_columns(given["columns"])
+    if given["symbol"] and "symbol" in columns:
+        raise wrong("symbol", "a column says it already, by --columns: give one of the two")
+    if given["time"] is Time.date and (given["period"] or given["bar_time"]):
+        raise wrong("time", "the bar of a date is that of its session: leave out --period and --bar-time")
     return TableFormat(
         kind=given["kind"].value,
-        columns=parse_columns(given["columns"]),
+        columns=columns,
         time=(given["time"] or Time.iso).value,  # type: ignore[arg-type]  # one of them
         tz=given["tz"],
         symbol=(given["symbol"] or "").strip() or None,

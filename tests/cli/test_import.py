@@ -91,12 +91,18 @@ def test_what_programs_see(tmp_path: Path) -> None:
         "move_max": "0.30",
         "crossed_max": "0.01",
         "spread_max": "0.05",
-        "gap_max": 180,
+        "gap_max_s": 180,
     }
     assert (told["log"], told["head"]) == (f"sqlite:{log}", f"{log}.head")
     assert json.loads(Path(told["head"]).read_text())["heads"]
     again = imported(*LEAN[1:3], *SPY, "--log", log, "--max-move", "0.3", "--max-silence", "30")
     assert (again["written"], again["skipped"]) == ({}, 1564)  # the same bounds, another way to report
+
+
+def test_sessions_without_a_file_are_counted(tmp_path: Path) -> None:
+    days = ("--from", "2013-10-04", "--to", "2013-10-08", "--resolution", "tick", "--allow-missing")
+    told = imported(*LEAN[1:3], "--symbols", "IBM", *days, "--log", tmp_path / "m.sqlite")
+    assert told["quality"]["silent_sessions"] == {"IBM": 2}  # the days before and after the one there is
 
 
 def test_every_row_is_accounted_for(tmp_path: Path) -> None:
@@ -356,6 +362,8 @@ MISTAKES = [
     ("--synthetic --symbols A --from 2024-01-02 --to 2024-01-02 --spread -1", "choose a spread from 0"),
     ("--synthetic --symbols * --from 2024-01-02 --to 2024-01-02", "'*' is no symbol"),
     ("--data {bars} --kind bars --symbol *", "'*' is no symbol; leave --symbols out to read all there are"),
+    (f"{BARS} --period 1m --bar-time end --columns symbol=s", "--symbol: a column says it already"),
+    (f"{BARS} --period 1m --bar-time end --time date", "the bar of a date is that of its session: leave out"),
     ("--synthetic --symbols A,a --from 2024-01-02 --to 2024-01-02", "should name each symbol once"),
     (f"{BARS}", "bars need a period, and whether their times are starts or ends"),
     (f"{BARS} --period 1d --bar-time end", "--period: '1d' is not of the form 30s, 1m or 1h"),
