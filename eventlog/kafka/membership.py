@@ -24,7 +24,6 @@ from pathlib import Path
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -64,7 +63,7 @@ class Membership:
     def __init__(
         self, url: str, address: str, name: str, admin: AdminClient, id: str, take_over: bool
     ) -> None:
-        self._url, self._admin, self._id = url, admin, id
+        self._url, self._address, self._admin, self._id = url, address, admin, id
         self._group = f"{name}/writer/{id}"
         self._place = TopicPartition(f"{name}.log", 0)
         self._fatal: KafkaError | None = None
@@ -149,13 +148,17 @@ class Membership:
         return asked(self._url, ask)
 
     def _note(self) -> str:
-        def ask() -> str:
-            place = ConsumerGroupTopicPartitions(self._group, [self._place])
-            answers = self._admin.list_consumer_group_offsets([place], request_timeout=ANSWER_S)
-            (found,) = answers[self._group].result().topic_partitions
-            return found.metadata or ""
+        """What the last holder left; asked by a consumer.
 
-        return asked(self._url, ask)  # the first group of a new broker waits until there is a coordinator
+        librdkafka's admin client ends the process (a null pointer) where it asks for a group's offsets
+        before the group has a coordinator, as on a new broker.
+        """
+        reader = consumer(self._address, self._group)
+        try:
+            (found,) = asked(self._url, lambda: reader.committed([self._place], timeout=ANSWER_S))
+        finally:
+            reader.close()
+        return found.metadata or ""
 
     def _join(self) -> None:
         self._consumer.subscribe([self._place.topic], on_assign=self._on_assign)
