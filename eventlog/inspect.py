@@ -200,7 +200,7 @@ def follow(log: LogReader, after: Mapping[Stream, int]) -> Iterator[list[Record]
     while True:
         if not log.wait(positions, WAIT_S):
             continue
-        ends = _ends(log, positions)
+        ends = {stream: max(end, positions[stream]) for stream, end in _ends(log, positions).items()}
         came = [
             [record for page in _pages(log, *stream, positions[stream], end) for record in page]
             for stream, end in ends.items()

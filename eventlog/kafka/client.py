@@ -75,6 +75,10 @@ def asked(url: str, ask: Callable[[], Answer]) -> Answer:
     while True:
         try:
             return ask()
+        except SystemError as problem:  # what Ctrl-C inside the client's C code comes out as
+            if isinstance(problem.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt from problem
+            raise
         except KafkaException as problem:
             if clock.monotonic() > until:
                 raise LogError(
