@@ -54,7 +54,18 @@ class Pipeline:
         return self.accounts.desk.market.now
 
     def apply(self, record: Record) -> Sequence[Event]:
-        """Take one record; the decisions it leads to, in order. A repeated market record does nothing."""
+        """Take one record; the decisions it leads to, in order. A repeated market record does nothing.
+
+        What the operator has had read again acts right behind the command that asked for it.
+        """
+        decisions = self._take(record)
+        if self.accounts.desk.again:
+            decisions = [*decisions]
+            while (retried := self.accounts.next_again()) is not None:
+                decisions.extend(self._take(retried.record, first=False))
+        return decisions
+
+    def _take(self, record: Record, first: bool = True) -> Sequence[Event]:
         event: Any = record.event
         partitions = self._rows.get(record.topic)
         reports: Sequence[Event] = NOTHING
@@ -63,9 +74,11 @@ class Pipeline:
                 rows = partitions.get(record.partition)
                 if rows is None:
                     rows = partitions[record.partition] = {}
-                if event.row <= rows.get(event.source, -1):
+                last = rows.get(event.source, -1)
+                if event.row > last:
+                    rows[event.source] = event.row
+                elif first:
                     return NOTHING
-                rows[event.source] = event.row
             if self.exchange is not None:
                 reports = self.exchange.apply(record)
         decisions: list[Event] = []

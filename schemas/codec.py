@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Union
 
 import msgspec
@@ -27,6 +27,12 @@ REASON_MAX = 200
 
 NESTING_MAX = 300
 """Levels of brackets that are read: without a limit of ours, the caller's stack would set one."""
+
+
+MARKET_DIGITS = Context(prec=19, Emin=-999999, Emax=999999, traps=[])
+MARKET_UNIT = Decimal("1e-9")
+"""What a market record's numbers are multiples of: the rest of one is zero only if it has at most 10 digits
+before the point (a quotient of more than 19 digits has no rest), and 9 after."""
 
 
 class _Version(msgspec.Struct):
@@ -120,7 +126,7 @@ def _too_deep(value: bytes) -> bool:
 
 def _decode_odd(event: Event, value: bytes) -> Event | Unreadable:
     """An event whose bytes do not begin as ours do, or with a number that we would not write."""
-    if problem := _odd_number(event):
+    if problem := _odd_number(event) or _long_number(event):
         return _unreadable(problem)
     try:
         versioned = _VERSION.decode(value).v is not None
@@ -176,18 +182,32 @@ def _odd_number(event: Event) -> str:
     return ""
 
 
+def _long_number(event: Event) -> str:
+    """Why a market event's number cannot be computed with exactly; empty when it can."""
+    kind = type(event)
+    if TOPICS[kind.topic].kind != "market":
+        return ""
+    for name in DECIMAL_FIELDS[kind]:
+        value = getattr(event, name)
+        if value is not None and MARKET_DIGITS.remainder(value, MARKET_UNIT):
+            return f"{kind.__name__}: {name} has over 10 digits before the point, or 9 after"
+    return ""
+
+
 def _test(kind: type[Event]) -> Callable[[Event, bytes], bool]:
     """Whether the bytes begin as ours do and every decimal can be written again: then nothing is odd.
 
-    Market records are many, so theirs is compiled, and only asks whether the decimals are numbers:
-    nobody but `encode` writes them.
+    Market records are many, so theirs is compiled, and only asks whether the decimals are numbers that
+    can be computed with exactly: nobody but `encode` writes them.
     """
     if TOPICS[kind.topic].kind != "market":
         head = f'{{"type":"{kind.__name__}","v":{VERSIONS[kind.__name__]},'.encode()
         return lambda event, value: value.startswith(head) and not _odd_number(event)
-    tests = [f"((d := e.{name}) is None or d.is_finite())" for name in DECIMAL_FIELDS[kind]]
+    tests = [f"((d := e.{name}) is None or not rest(d, unit))" for name in DECIMAL_FIELDS[kind]]
     # the names are our own, from the declarations
-    test: Callable[[Event, bytes], bool] = eval(f"lambda e, b: {' and '.join(tests) or True}")
+    test: Callable[[Event, bytes], bool] = eval(
+        f"lambda e, b: {' and '.join(tests) or True}", {"rest": MARKET_DIGITS.remainder, "unit": MARKET_UNIT}
+    )
     return test
 
 

@@ -5,7 +5,10 @@ Every decision leaves through `Desk.emit`, which gives it its `seq` and `prev`.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from processors.account.account import Account
 from processors.account.market import Market
@@ -21,6 +24,35 @@ class Why(NamedTuple):
 
     cause: str
     trace: str
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A record that could not be read: its place, its bytes, and for a status record who held how many
+    shares of its symbols when it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    held: dict[str, dict[str, Decimal]]
+
+    @property
+    def place(self) -> str:
+        """TOPIC/PARTITION/OFFSET."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Retried(NamedTuple):
+    """A record that has been read again, and the id of the command that asked for it."""
+
+    record: Record
+    command: str
+
+    @property
+    def identities(self) -> tuple[str, str]:
+        """What decisions that it leads to name as their cause."""
+        return self.record.place, getattr(self.record.event, "id", "")
 
 
 class Desk:
@@ -39,6 +71,12 @@ class Desk:
         """When to look for stale prices next (UTC ns); derived, not in snapshots."""
         self.record: Record | None = None
         self.fact_ts = 0
+        self.kept: list[Kept] = []
+        """Records that could not be read and are not resolved, as they came."""
+        self.again: list[Retried] = []
+        """What the record at hand has had read again: it acts next; not in snapshots."""
+        self.retried: Retried | None = None
+        """The record at hand, where it is one that has been read again."""
 
     def account(self, name: str) -> Account | None:
         """An open account."""
@@ -71,7 +109,7 @@ class Desk:
             account=account.id,
             seq=account.seq,
             prev=account.prev.get(kind.topic, 0),
-            cause=because.cause,
+            cause=because.cause if self.retried is None else self._cause(because.cause, self.retried),
             trace=because.trace,
             ts=self.ts,
             **fields,
@@ -79,6 +117,12 @@ class Desk:
         account.prev[kind.topic] = account.seq
         self.out.append(made)
         return made
+
+    def _cause(self, cause: str, retried: Retried) -> str:
+        """A decision that a record read again leads to names it and the command that had it read."""
+        if cause not in retried.identities:
+            return cause
+        return f"{cause} retried by {retried.command}"
 
     def then(self, decision: Any, why: Why) -> Why:
         """What follows from a decision: it is the cause, the root stays."""

@@ -15,6 +15,8 @@ import msgspec
 
 from schemas import EVERY_SYMBOL, ZERO, Bar, CoreSettings, Quote, quotient, ratio
 
+UNNAMED = ""
+"""Stands for the places of unreadable records beyond those that are named."""
 HALF = Decimal("0.5")
 TWO = Decimal(2)
 
@@ -54,10 +56,12 @@ class SymbolState(msgspec.Struct):
     prior: PriorClose | None = None
     has_quotes: bool = False
     halted: bool = False
-    unread: bool = False
-    """A record of the symbol could not be read since its last good quote or trade."""
+    halt_ts: int = 0
+    """When the last halt or resume was (UTC ns)."""
+    unread_prices: tuple[str, ...] = ()
+    """Places of quotes, trades and bars that could not be read since the last good quote or trade."""
     unread_status: tuple[str, ...] = ()
-    """Places of unreadable status records: only the operator resolves those."""
+    """Places of unreadable status records: until the operator resolves them, prices are not taken."""
     volume: Decimal = ZERO
     has_bars: bool = False
     volumes: tuple[Decimal, ...] = ()
@@ -111,6 +115,8 @@ class Market:
         self._max_spread = settings.max_spread
         self.session = Session()
         self.symbols: dict[str, SymbolState] = {}
+        self.unread_status: tuple[str, ...] = ()
+        """Places of unreadable status records that concern all symbols, also those not seen yet."""
         self.now = 0
 
     def symbol(self, name: str) -> SymbolState:
@@ -122,6 +128,8 @@ class Market:
 
     def on_quote(self, state: SymbolState, quote: Quote, partition: int, offset: int) -> bool:
         """Take a quote; True if the symbol's mark may have changed by it."""
+        if state.unread_status or self.unread_status:
+            return False
         state.quote = quote
         state.quote_at = (partition, offset)
         state.has_quotes = True
@@ -140,20 +148,24 @@ class Market:
         state.valid = quote
         state.valid_at = (partition, offset)
         state.bad = False
-        state.unread = False
+        state.unread_prices = ()
         return True
 
     def on_trade(self, state: SymbolState, price: Decimal, ts: int, source: str, trade_id: str = "") -> bool:
         """Take a trade price; True if it became the last trade."""
+        if self.is_blind(state):
+            return False
         if ts < state.trade_ts or not (self.session.is_open or self._settings.mark_extended):
             return False
         state.trade, state.trade_ts, state.trade_source, state.trade_id = price, ts, source, trade_id
         if not state.has_quotes:
-            state.unread = False
+            state.unread_prices = ()
         return True
 
     def on_bar(self, state: SymbolState, bar: Bar, source: str) -> bool:
         """Take a bar's close as the last trade, and its volume."""
+        if self.is_blind(state):
+            return False
         if bar.volume is not None:
             if not state.has_bars:
                 state.has_bars = True
@@ -171,6 +183,8 @@ class Market:
 
     def price(self, state: SymbolState, long: bool) -> MarkPrice | None:
         """What a long (or short) position of the symbol is marked at; None: unpriced."""
+        if self.is_blind(state):
+            return None
         since = self.session.last_close
         quote = None if state.bad else state.valid
         if quote is not None and quote.ts <= since:
@@ -194,6 +208,8 @@ class Market:
 
     def taker_price(self, state: SymbolState, side: str) -> MarkPrice | None:
         """What a taker pays (ask) or gets (bid) now; the last trade where no quote is valid."""
+        if self.is_blind(state):
+            return None
         since = self.session.last_close
         quote = None if state.bad else state.valid
         if quote is not None and quote.ts > since:
@@ -207,6 +223,10 @@ class Market:
             return None
         return MarkPrice(prior.ask if side == "buy" else prior.bid, "close", prior.source, prior.ts)
 
+    def is_blind(self, state: SymbolState) -> bool:
+        """Whether a status record of the symbol is unreadable: a missed split makes any price a wrong one."""
+        return bool(state.unread_status or self.unread_status)
+
     def is_halted(self, symbol: str) -> bool:
         """Whether the exchange has halted the symbol, or all of them."""
         states = (self.symbols.get(symbol), self.symbols.get(EVERY_SYMBOL))
@@ -214,7 +234,7 @@ class Market:
 
     def stale_at(self, state: SymbolState) -> int:
         """When the symbol becomes stale if nothing more is heard of it (UTC ns, in session)."""
-        if state.unread or state.unread_status:
+        if state.unread_prices or self.is_blind(state):
             return 0
         quoted = state.valid.ts if state.valid is not None else 0
         heard = quoted if state.has_quotes else state.trade_ts

@@ -7,13 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from processors.account import breaker as br
-from processors.account import risk
+from processors.account import risk, unread
 from processors.account.account import Account
 from processors.account.desk import Desk, Why
 from processors.account.execution import book_held_back
 from processors.account.flatten import begin_flatten
 from processors.account.trading import Terms, asked_for, cancel, replace, replace_refusal, submit
-from processors.account.valuation import check_stale, clear, halt, watch, write_pnl
+from processors.account.valuation import clear, halt, watch, write_pnl
 from schemas import (
     CancelOrder,
     CommandApplied,
@@ -34,6 +34,9 @@ from schemas import (
     plain,
 )
 from schemas.ids import CLIENT_ORDER_ID_MAX
+
+SHOWN = 5
+"""Places of unreadable records that a refusal names."""
 
 
 def on_command(desk: Desk, record: Record) -> None:
@@ -180,8 +183,9 @@ def _still_holds(account: Account, reason: str, of: str, limits: Limits) -> str:
     """Why the condition behind a halt (of = "halt") or a reducing reason still holds, or ""."""
     if reason == br.INTEGRITY:
         if account.unread:
-            places = ", ".join(sorted(account.unread))
-            return f"{len(account.unread)} unreadable records are not resolved: {places}"
+            places = sorted(account.unread)
+            more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+            return f"{len(places)} unreadable records are not resolved: {', '.join(places[:SHOWN])}{more}"
         if account.baseline is not None and account.baseline <= 0:
             return f"the baseline, {plain(account.baseline)}, is not positive"
         return ""
@@ -249,19 +253,17 @@ def _flatten(desk: Desk, account: Account, command: Flatten) -> None:
 
 
 def _resolve(desk: Desk, account: Account, command: ResolveUnread) -> None:
-    symbols = desk.market.symbols.values()
-    if command.place not in account.unread and not any(command.place in s.unread_status for s in symbols):
-        _refuse(desk, account, command, f"no unreadable record at {command.place}")
+    refusal = unread.refusal(desk, account, command.place)
+    if refusal:
+        _refuse(desk, account, command, refusal)
         return
-    if command.action == "retry":
-        _refuse(desk, account, command, "a record can be dropped, not yet read again")
+    record = unread.read_again(desk, command.place) if command.action == "retry" else None
+    if isinstance(record, str):
+        _refuse(desk, account, command, f"{command.place}: {record}")
         return
-    for state in symbols:
-        state.unread_status = tuple(p for p in state.unread_status if p != command.place)
-    account.unread.pop(command.place, None)
-    why = _apply(desk, account, command)
-    for each in desk.each_account():
-        check_stale(desk, each, why)
+    unread.resolve(desk, command.place, _apply(desk, account, command))
+    if record is not None:
+        unread.retry(desk, record, command.id)
 
 
 COMMANDS: dict[type, Callable[[Desk, Account, Any], None]] = {

@@ -28,7 +28,7 @@ from processors.account import (
     valuation,
 )
 from processors.account.account import Account
-from processors.account.desk import Desk
+from processors.account.desk import Desk, Kept, Retried
 from processors.account.market import Session, SymbolState
 from processors.strategies.view import WorkingOrder
 from schemas import (
@@ -57,15 +57,9 @@ from schemas import (
     TradingResume,
     Unreadable,
 )
-from schemas.declare import DECIMAL_FIELDS, NESTED_FIELDS
 
 NOTHING: tuple[Event, ...] = ()
 MARKET = frozenset(CORE_MARKET_INPUTS)
-WHOLE_DIGITS_MAX, PLACES_MAX = 10, 9
-"""Of a number in a command, proposal or report: two such can be multiplied exactly."""
-TOO_MANY_DIGITS = Unreadable(
-    f"a number has over {WHOLE_DIGITS_MAX} digits before the point, or {PLACES_MAX} after"
-)
 
 
 class State(msgspec.Struct):
@@ -76,6 +70,8 @@ class State(msgspec.Struct):
     session: Session
     symbols: dict[str, SymbolState]
     accounts: dict[str, Account]
+    unread_status: tuple[str, ...] = ()
+    kept: list[Kept] = []
 
 
 class Accounts:
@@ -109,8 +105,8 @@ class Accounts:
             if record.topic in MARKET:
                 if kind is not Unreadable:
                     self.advance(event.ts)
-            elif record.offset >= 0 and not can_be_booked(event):
-                kind, record = Unreadable, msgspec.structs.replace(record, event=TOO_MANY_DIGITS)
+            elif record.offset >= 0 and unread.problem(record):
+                kind = Unreadable
             handler = self._handlers.get(kind)
             if handler is not None:
                 handler(desk, record)
@@ -127,6 +123,12 @@ class Accounts:
         if self._dirty:
             self._write_pnl()
         return self._taken() if desk.out else NOTHING
+
+    def next_again(self) -> Retried | None:
+        """The next record that a command has had read again, which now acts; None where there is none."""
+        desk = self.desk
+        desk.retried = desk.again.pop(0) if desk.again else None
+        return desk.retried
 
     def _revisit(self) -> None:
         """Something has ended: what waited for it goes, kept targets are sized again, a flatten goes on."""
@@ -166,6 +168,8 @@ class Accounts:
         trade: Any = record.event
         market = self.desk.market
         state = market.symbol(trade.symbol)
+        if market.is_blind(state):
+            return
         if not state.has_bars:
             state.volume += trade.size
         if trade.backfilled:
@@ -296,7 +300,15 @@ class Accounts:
     def snapshot(self) -> bytes:
         """All state, as canonical JSON."""
         market = self.desk.market
-        state = State(market.now, self.desk.fact_ts, market.session, market.symbols, self.desk.accounts)
+        state = State(
+            market.now,
+            self.desk.fact_ts,
+            market.session,
+            market.symbols,
+            self.desk.accounts,
+            market.unread_status,
+            self.desk.kept,
+        )
         return msgspec.json.encode(state, order="deterministic")
 
     def restore(self, snapshot: bytes) -> None:
@@ -305,19 +317,10 @@ class Accounts:
         desk = self.desk
         desk.market.now, desk.fact_ts, desk.market.session = state.now, state.fact_ts, state.session
         desk.market.symbols, desk.accounts = state.symbols, state.accounts
+        desk.market.unread_status, desk.kept = state.unread_status, state.kept
         desk.holders = {}
         for account in desk.each_account():
             for symbol in sorted(account.holdings):
                 desk.holds(account, symbol)
         self._dirty = [a for a in desk.each_account() if a.changed]
         desk.stale_from = valuation.stale_deadline(desk)
-
-
-def can_be_booked(event: Any) -> bool:
-    """Whether every number of a fact is short enough to be computed with exactly."""
-    kind = type(event)
-    for name in DECIMAL_FIELDS.get(kind, ()):
-        value = getattr(event, name)
-        if value and (value.adjusted() >= WHOLE_DIGITS_MAX or value.as_tuple().exponent < -PLACES_MAX):
-            return False
-    return all(can_be_booked(getattr(event, name)) for name in NESTED_FIELDS.get(kind, ()))

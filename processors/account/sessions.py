@@ -92,14 +92,16 @@ def on_trading_halt(desk: Desk, record: Record) -> None:
     """The exchange halts a symbol, or all of them."""
     event = record.event
     assert isinstance(event, TradingHalt)
-    desk.market.symbol(event.symbol).halted = True
+    state = desk.market.symbol(event.symbol)
+    state.halted, state.halt_ts = True, max(state.halt_ts, event.ts)
 
 
 def on_trading_resume(desk: Desk, record: Record) -> None:
     """The exchange resumes a symbol, or all; what waited for it goes on."""
     event = record.event
     assert isinstance(event, TradingResume)
-    desk.market.symbol(event.symbol).halted = False
+    state = desk.market.symbol(event.symbol)
+    state.halted, state.halt_ts = False, max(state.halt_ts, event.ts)
     for account in desk.each_account():
         _revisit(desk, account, event.symbol)
 

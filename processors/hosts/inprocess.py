@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from eventlog.contract import EventLog, Writer
+from processors.account.unread import problem
 from processors.hosts.journal import journal_records, make_batch, make_snapshot
 from processors.hosts.merge import Merge, Stream, input_streams
 from processors.hosts.recovery import Recovered, recover
@@ -21,6 +22,7 @@ from processors.hosts.replay import Build
 from processors.pipeline import Pipeline
 from processors.strategies.processor import StrategyError
 from schemas import (
+    CORE_ACCOUNT_INPUTS,
     Configured,
     DeadLetter,
     Event,
@@ -159,6 +161,7 @@ class _Worker:
         """The sources of the inputs applied and not yet committed."""
         self.taken = 0
         self.decisions = 0
+        self._facts = {i for i, (topic, _) in enumerate(self.streams) if topic in CORE_ACCOUNT_INPUTS}
         self._writer, self._partition = writer, partition
         self._snapshot_every = snapshot_every
         self._since_snapshot = core.replayed
@@ -185,8 +188,8 @@ class _Worker:
         self._next[source] = record.offset + 1
         if made:
             self._made.extend(decision_record(event, self._partition) for event in made)
-        if type(record.event) is Unreadable:
-            self._dead.append(_dead_letter(record, record.event))
+        if (type(record.event) is Unreadable or source in self._facts) and (why := problem(record)):
+            self._dead.append(_dead_letter(record, why))
 
     def commit(self) -> None:
         """Append what is pending: decisions, the batch, and a snapshot when one is due."""
@@ -246,12 +249,12 @@ def decision_record(event: Event, partition: int) -> NewRecord:
     return NewRecord(event.topic, partition, account.encode(), encode(event))
 
 
-def _dead_letter(record: Record, why: Unreadable) -> DeadLetter:
+def _dead_letter(record: Record, reason: str) -> DeadLetter:
     return DeadLetter(
         place=record.place,
         key=base64.b64encode(record.key).decode(),
         bytes=base64.b64encode(record.value).decode(),
-        reason=why.reason,
+        reason=reason,
     )
 
 

@@ -19,8 +19,8 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from schemas import Event
-from schemas.declare import EVENTS
+from schemas import TOPICS, Event, evolve
+from schemas.declare import DECIMAL_FIELDS, EVENTS
 
 KINDS: tuple[type[Event], ...] = tuple(EVENTS[name] for name in sorted(EVENTS))
 """Every event type, by name."""
@@ -36,7 +36,18 @@ ODD_NUMBERS = tuple(
 
 def events(kind: type[Event]) -> SearchStrategy[Event]:
     """Events of one type."""
-    return fields(kind).map(lambda chosen: kind(**chosen))
+    made = fields(kind).map(lambda chosen: kind(**chosen))
+    return made.map(_computable) if TOPICS[kind.topic].kind == "market" else made
+
+
+def _computable(event: Event) -> Event:
+    """A market event whose numbers are short enough to be computed with exactly."""
+    values = {name: getattr(event, name) for name in DECIMAL_FIELDS[type(event)]}
+    return evolve(event, **{n: Decimal(1) for n, v in values.items() if v and not _is_short(v)})
+
+
+def _is_short(value: Decimal) -> bool:
+    return value.adjusted() < 10 and value == round(value, 9)
 
 
 def any_event() -> SearchStrategy[Event]:
