@@ -26,10 +26,10 @@ lock: ## write requirements*.txt anew from pyproject.toml (needs uv: pip install
 	$(LOCK) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 17 with Maven)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: install ## run the tests but for those on Kafka
-	$(BIN)/python -m pytest -m "not soak and not kafka"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak and not kafka"
 
 lint: install ## check style and format
 	$(BIN)/ruff check .
