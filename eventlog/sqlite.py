@@ -78,7 +78,10 @@ def _translated(url: str) -> Iterator[None]:
             f"{url}: {problem}; look whether the file and its folder may be read and written"
         ) from problem
     except apsw.IOError as problem:
-        raise LogError(f"{url}: the disk failed: {problem}") from problem
+        raise LogError(
+            f"{url}: the disk could not be read or written ({problem}); look whether it is full, whether "
+            "files may grow (ulimit -f), and whether the disk is sound, then try again"
+        ) from problem
     except (apsw.Error, UnicodeEncodeError) as problem:
         raise LogError(f"{url}: {problem}") from problem
 
@@ -319,10 +322,11 @@ def _fill(file: Path, url: str, spec: LogSpec) -> None:
     }
     with contextlib.closing(db), _translated(url):
         db.execute("PRAGMA journal_mode = WAL")
-        with db:
-            db.execute(TABLES)
-            db.executemany("INSERT INTO log VALUES (?, ?)", list(meta.items()))
-            _add_streams(db, [(t, p) for t in sorted(TOPICS) for p in range(spec.partitions(t))])
+        db.execute("BEGIN")  # and no ROLLBACK, whose own error would hide the first: the file goes away
+        db.execute(TABLES)
+        db.executemany("INSERT INTO log VALUES (?, ?)", list(meta.items()))
+        _add_streams(db, [(t, p) for t in sorted(TOPICS) for p in range(spec.partitions(t))])
+        db.execute("COMMIT")
 
 
 def _add_streams(db: apsw.Connection, streams: Sequence[Stream]) -> None:

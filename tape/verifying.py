@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def verify_log(place: str, head: Path | None, report: Report) -> dict[str, Any]:
     """
     kept = None if head is None else _read_heads(head)
     with _open(place) as log:
-        total = sum(log.bounds(t, p)[1] for t in TOPICS for p in range(log.partitions(t)))
+        total = _ends(log, TOPICS)
         seals = check_seals(log, lambda done: report(Stage("seals", done, total)))
         faults = list(seals.faults)
         if kept is not None:
@@ -53,10 +55,20 @@ def _open(place: str) -> LogReader:
         raise VerifyError(str(problem)) from problem
 
 
+def _ends(log: LogReader, topics: Iterable[str]) -> int:
+    """How much there is to do, for the display; an end that is damaged is a fault, and is found as one."""
+    total = 0
+    for topic in topics:
+        for partition in range(log.partitions(topic)):
+            with suppress(LogDamaged):
+                total += log.bounds(topic, partition)[1]
+    return total
+
+
 def _derive(log: LogReader, report: Report) -> Derived:
     """Derive the decisions again, also where seals do not hold: it shows which record it is."""
     inputs = (*CORE_MARKET_INPUTS, "operator.commands")
-    total = sum(log.bounds(t, p)[1] for t in inputs for p in range(log.partitions(t)))
+    total = _ends(log, inputs)
     taken = 0
 
     def progress(count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -34,6 +35,17 @@ def die(*ignored):
 module, name = {"fill": (sqlite, "_add_streams"), "name": (os, "link"), "flush": (os, "fsync")}[sys.argv[1]]
 setattr(module, name, die)
 create_log(sys.argv[2], LogSpec("test", "data"))
+"""
+
+REFUSED = """
+import sys
+from eventlog import LogSpec, create_log
+from eventlog.errors import LogError
+
+try:
+    create_log(sys.argv[1], LogSpec("test", "data"))
+except LogError as problem:
+    print(problem)
 """
 
 CREATES = """
@@ -120,6 +132,24 @@ def test_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("eventlog.sqlite._add_streams", full)
     with pytest.raises(LogFull):
         create_log(f"sqlite:{tmp_path / 'log.sqlite'}", SPEC)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, 4096, 20_000])
+def test_where_files_may_not_grow_it_is_said_and_nothing_is_left(tmp_path: Path, size: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    place = tmp_path / "log.sqlite"
+    refused = subprocess.run(
+        [sys.executable, "-c", REFUSED, f"sqlite:{place}"],
+        preexec_fn=limit,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert str(place) in refused.stdout
+    assert "whether it is full, whether files may grow (ulimit -f)" in refused.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from eventlog import LogSpec, create_log, heads
@@ -64,6 +66,25 @@ def test_verify_says_what_is_wrong(
     assert ended.value.code == code, said
     assert said.strip()
     assert "Traceback" not in said
+
+
+def test_an_end_that_is_damaged_is_among_the_faults(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.sqlite"
+    file.write_bytes(whole)
+    with apsw.Connection(str(file)) as db:
+        db.execute("UPDATE streams SET next = 'many' WHERE topic = 'market.quotes' AND partition = 0")
+        db.execute("UPDATE streams SET next = 'some' WHERE topic = 'orders' AND partition = 1")
+    db.close()
+    monkeypatch.setattr(sys, "argv", ["tape", "verify", f"sqlite:{file}", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    found = json.loads(capsys.readouterr().out)
+    assert ended.value.code == found["exit"] == 1
+    reasons = {(f["topic"], f["partition"]): f["reason"] for f in found["faults"]}
+    assert "'many'" in reasons["market.quotes", 0]
+    assert "'some'" in reasons["orders", 1]
 
 
 @pytest.mark.parametrize("place", ["nothing.sqlite", ".", "sqlite:", "postgres://host/log"])
