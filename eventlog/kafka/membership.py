@@ -106,6 +106,14 @@ class Membership:
         if clock.monotonic() - self._confirmed > LEASE_S:
             self._renew()
 
+    def is_fenced(self) -> bool:
+        """Whether a newer holder is known to have joined, as far as the broker answers."""
+        try:
+            self._leave_note(f"{_here()} {self._holder}", NOTE_S)
+        except WriterFenced:
+            return True
+        return False
+
     def await_silence(self) -> None:
         """Until nothing of the holder before can come any more."""
         while (left := self._silent_from - clock.monotonic()) > 0:

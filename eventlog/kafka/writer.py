@@ -64,8 +64,9 @@ class KafkaWriter:
             if others:
                 self._append_transaction(others)
         except KafkaException as problem:
+            error = self._error(problem.args[0])
             self._end()
-            raise self._error(problem.args[0]) from problem
+            raise error from problem
         except BaseException:
             self._end()
             raise
@@ -167,10 +168,10 @@ class KafkaWriter:
         for record in records:
             topic, key, value, partition = names[record.topic], record.key, record.value, record.partition
             try:
-                produce(topic, value, key, partition, None, timestamp_ms)
+                produce(topic, value, key, partition, None, None, timestamp_ms)
             except BufferError:
                 self._await_room(producer, 0)
-                produce(topic, value, key, partition, None, timestamp_ms)
+                produce(topic, value, key, partition, None, None, timestamp_ms)
         producer.poll(0)
 
     def _await_room(self, producer: Producer, queued: int) -> None:
@@ -184,7 +185,7 @@ class KafkaWriter:
                 raise LogError(f"{self._log.url}: writer {self.id}: {_unanswered(len(producer))}")
 
     def _error(self, error: KafkaError) -> LogError:
-        if error.code() in FENCED:
+        if error.code() in FENCED or self._member.is_fenced():
             return fenced(self._log.url, self.id)
         if error.code() == KafkaError.INVALID_TIMESTAMP:
             return WriterFenced(

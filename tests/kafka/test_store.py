@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import random
 import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from eventlog import LogSpec, create_log, open_log
-from eventlog.errors import LogError, LogMismatch, LogNotFound
+from eventlog.errors import LogError, LogMismatch, LogNotFound, WriterBusy
 from eventlog.kafka import broker as kafka
+from eventlog.kafka.writer import QUEUED_MAX
 from schemas import NewRecord
-from support.log_suite import COMMANDS, SPEC, LogSuite, numbers, read_all, values
+from support.log_suite import COMMANDS, QUOTES, SPEC, LogSuite, numbers, read_all, running, said, values
 
 pytestmark = pytest.mark.kafka
 
@@ -120,6 +125,156 @@ def test_a_writer_killed_in_a_transaction_leaves_nothing_of_it(broker: kafka.Bro
         with log.writer("w", take_over=True) as writer:
             writer.append([NewRecord("operator.commands", 0, b"", b"next")])
         assert [r.value for r in read_all(log, COMMANDS)] == [b"whole", b"next"]
+
+
+STEADY = """
+import sys
+from eventlog import open_log
+from schemas import NewRecord
+
+writer = open_log(sys.argv[1]).writer("w")
+n = 0
+try:
+    while True:
+        writer.append([NewRecord("market.quotes", 0, b"old", b"%d" % n)])
+        writer.append([NewRecord("operator.commands", 0, b"old", b"%d" % n)])
+        n += 1
+        if n == 5:
+            print("appending", flush=True)
+except Exception as problem:
+    print(type(problem).__name__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("chance", [1, 2, 3])
+def test_a_process_that_stood_still_and_was_followed_writes_nothing_more(
+    broker: kafka.Broker, chance: int
+) -> None:
+    """Wherever it was stopped: about to check its id, producing, sending or committing."""
+    url = name(broker)
+    with create_log(url, SPEC) as log, running(STEADY, url) as old:
+        assert said(old) == "appending"
+        time.sleep(random.Random(chance).random() / 20)
+        old.send_signal(signal.SIGSTOP)
+        with log.writer("w", take_over=True) as writer:
+            writer.append([NewRecord(*COMMANDS, b"new", b"")])
+            writer.append([NewRecord("market.quotes", 0, b"new", b"")])
+            old.send_signal(signal.SIGCONT)
+            assert said(old) == "WriterFenced"
+            old.wait()
+            writer.append([NewRecord(*COMMANDS, b"new", b""), NewRecord("market.quotes", 0, b"new", b"")])
+        for stream in (COMMANDS, ("market.quotes", 0)):
+            assert [r.key for r in read_all(log, stream)][-3:] == [b"old", b"new", b"new"]
+
+
+ELSEWHERE = """
+import sys
+from eventlog.kafka import membership
+from eventlog import open_log
+
+membership._here = lambda: "another machine"
+writer = open_log(sys.argv[1]).writer("w")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_holder_on_another_machine_is_known_by_its_session(broker: kafka.Broker) -> None:
+    """Its process cannot be looked up: it is refused while its session lives, and followed after."""
+    url = name(broker)
+    with create_log(url, SPEC) as log:
+        with running(ELSEWHERE, url) as holder:
+            assert said(holder) == "held"
+            with pytest.raises(WriterBusy, match="take over"):
+                log.writer("w")
+            holder.kill()
+            holder.wait()
+            with log.writer("w") as writer:
+                writer.append(numbers(COMMANDS, [1]))
+        assert values(read_all(log, COMMANDS)) == [b"1"]
+
+
+def test_a_record_that_is_too_large_is_refused_before_anything_is_written(broker: kafka.Broker) -> None:
+    with create_log(name(broker), SPEC) as log, log.writer("w") as writer:
+        for stream in (COMMANDS, QUOTES):
+            with pytest.raises(LogError, match="too large"):
+                writer.append([*numbers(stream, [1]), NewRecord(*stream, b"", bytes(9_000_000))])
+            largest = NewRecord(*stream, b"", random.Random(1).randbytes(8 * 1024 * 1024 - 1024))
+            writer.append([largest, *numbers(stream, [2])])
+            assert values(read_all(log, stream)) == [largest.value, b"2"]
+
+
+def test_an_append_that_fails_half_way_is_not_there_and_holds_up_no_reader(broker: kafka.Broker) -> None:
+    class Interrupting(list[NewRecord]):
+        """Records whose reading is interrupted when some are on their way."""
+
+        def __iter__(self) -> Iterator[NewRecord]:
+            yield from list.__getitem__(self, slice(50_000))
+            raise KeyboardInterrupt
+
+    with create_log(name(broker), SPEC) as log:
+        writer = log.writer("w")
+        with pytest.raises(KeyboardInterrupt):
+            writer._append_transaction(Interrupting(numbers(COMMANDS, range(60_000))))  # type: ignore[attr-defined]
+        writer.close()
+        with log.writer("other") as other:
+            other.append(numbers(COMMANDS, [1]))
+        assert values(read_all(log, COMMANDS)) == [b"1"]
+
+
+def test_more_than_the_producer_queues_is_appended_and_read_in_pages_of_any_size(
+    broker: kafka.Broker,
+) -> None:
+    count = QUEUED_MAX + 10_000
+    expected = [b"%d" % n for n in range(count)]
+    with create_log(name(broker), SPEC) as log:
+        with log.writer("w") as writer:
+            writer.append(numbers(COMMANDS, range(count)))
+            writer.append(numbers(QUOTES, range(count)))
+        assert log.bounds(*QUOTES) == (0, count)
+        for page in (997, 5000, count):
+            assert values(read_all(log, COMMANDS, page)) == expected
+            assert values(read_all(log, QUOTES, page)) == expected
+        for at in random.Random(1).sample(range(count), 20):
+            assert values(log.read(*QUOTES, gte=at, limit=3)) == expected[at : at + 3]
+
+
+def test_names_that_begin_alike_are_apart(broker: kafka.Broker) -> None:
+    """One log's name and its writer's id, put together, are not those of another."""
+    url = name(broker)
+    with create_log(url, SPEC) as one, create_log(f"{url}.writer", SPEC) as two:
+        with one.writer("writer.w") as first, two.writer("w") as second:
+            for n in range(3):
+                first.append(numbers(COMMANDS, [n]) + numbers(QUOTES, [n]))
+                second.append(numbers(COMMANDS, [10 + n]))
+        assert values(read_all(one, COMMANDS)) == [b"0", b"1", b"2"]
+        assert values(read_all(two, COMMANDS)) == [b"10", b"11", b"12"]
+        assert read_all(two, QUOTES) == []
+
+
+def test_opening_and_closing_leaves_no_thread_and_no_file(broker: kafka.Broker) -> None:
+    def used() -> tuple[int, int]:
+        gc.collect()
+        return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+    def once() -> None:
+        with open_log(url) as log, log.writer("w") as writer:
+            writer.append(numbers(COMMANDS, [1]) + numbers(QUOTES, [1]))
+            read_all(log, COMMANDS)
+            with pytest.raises(WriterBusy):
+                log.writer("w")
+            assert log.wait({QUOTES: 0}, 5)
+
+    url = name(broker)
+    create_log(url, SPEC).close()
+    once()
+    before = used()
+    for _ in range(8):
+        once()
+    until = time.monotonic() + 10
+    while (after := used()) > before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert after <= before
 
 
 def test_what_was_acknowledged_survives_the_brokers_kill(tmp_path: Path) -> None:
