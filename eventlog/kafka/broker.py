@@ -99,7 +99,7 @@ def start(
 
 def _start(folder: Path, port: int | None, durable: bool, say: Callable[[str], None]) -> Broker:
     last = _read(folder)
-    port = port or (last.port if last is not None and is_free(last.port) else _free_port())
+    port = port or (last.port if last is not None and is_free(last.port) else free_port())
     if docker_answers():
         broker = _start_container(folder, port, durable)
     else:
@@ -180,7 +180,7 @@ def _read(folder: Path) -> Broker | None:
 
 def _start_process(folder: Path, port: int, durable: bool, say: Callable[[str], None]) -> Broker:
     classpath = f"{jars(say)}/*"
-    controller = _free_port()
+    controller = free_port()
     logs, config, logging = folder / "data", folder / "server.properties", folder / "log4j2.properties"
     config.write_text(
         SETTINGS.format(port=port, controller=controller, logs=logs) + (DURABLE if durable else ""), "utf-8"
@@ -216,7 +216,7 @@ def _format(classpath: str, quiet: str, config: Path) -> None:
 
 def _start_container(folder: Path, port: int, durable: bool) -> Broker:
     """The official image with the same settings, on the host's network, over the data folder."""
-    controller = _free_port()
+    controller = free_port()
     config = folder / "server.properties"
     config.write_text(
         SETTINGS.format(port=port, controller=controller, logs="/tape/data") + (DURABLE if durable else ""),
@@ -290,7 +290,8 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
