@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from eventlog import LogSpec, create_log, open_log
 from eventlog.errors import LogError, LogMismatch, LogNotFound, WriterBusy
@@ -250,6 +250,42 @@ def test_names_that_begin_alike_are_apart(broker: kafka.Broker) -> None:
         assert values(read_all(one, COMMANDS)) == [b"0", b"1", b"2"]
         assert values(read_all(two, COMMANDS)) == [b"10", b"11", b"12"]
         assert read_all(two, QUOTES) == []
+
+
+def test_what_was_cut_off_at_the_front_is_passed_over(broker: kafka.Broker) -> None:
+    url = name(broker)
+    with create_log(url, SPEC) as log:
+        with log.writer("w") as writer:
+            writer.append(numbers(QUOTES, range(10)))
+        place = TopicPartition(url.rpartition("/")[2] + "." + QUOTES[0], QUOTES[1], 4)
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        for cut in admin.delete_records([place]).values():
+            cut.result()
+        assert log.bounds(*QUOTES) == (4, 10)
+        assert values(log.read(*QUOTES, gte=0)) == [b"4", b"5", b"6", b"7", b"8", b"9"]
+
+
+@pytest.mark.parametrize(("counts", "made"), [({"pnl": 2, "log": 1}, True), ({"pnl": 7}, False)])
+def test_a_creation_that_was_killed_is_made_whole_or_refused(
+    broker: kafka.Broker, counts: dict[str, int], made: bool
+) -> None:
+    url = name(broker)
+    new = [NewTopic(f"{url.rpartition('/')[2]}.{topic}", count) for topic, count in counts.items()]
+    admin = AdminClient({"bootstrap.servers": broker.address})
+    for topic in admin.create_topics(new).values():
+        topic.result()
+    while not {t.topic for t in new} <= set(admin.list_topics(timeout=10).topics):
+        time.sleep(0.05)
+    with pytest.raises(LogNotFound):
+        open_log(url)
+    if made:
+        with create_log(url, SPEC) as log, log.writer("w") as writer:
+            writer.append(numbers(("pnl", 1), [1]))
+    else:
+        with pytest.raises(LogMismatch, match=r"pnl has 7 partitions, not 2; delete .* or name another"):
+            create_log(url, SPEC)
+        with pytest.raises(LogNotFound):
+            open_log(url)
 
 
 def test_opening_and_closing_leaves_no_thread_and_no_file(broker: kafka.Broker) -> None:
