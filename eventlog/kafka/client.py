@@ -113,6 +113,10 @@ def ends(
 
     def ask() -> dict[tuple[str, int], int]:
         answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=ANSWER_S)
-        return {(p.topic, p.partition): int(answer.result().offset) for p, answer in answers.items()}
+        try:
+            return {(p.topic, p.partition): int(answer.result().offset) for p, answer in answers.items()}
+        except KafkaException:
+            admin.list_topics(timeout=1)  # the leaders that the client remembers may be those of before
+            raise
 
     return asked(url, ask) if wanted else {}

@@ -18,7 +18,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from eventlog import LogSpec, create_log, open_log
-from eventlog.errors import LogError, LogMismatch, LogNotFound, WriterBusy
+from eventlog.errors import LogError, LogMismatch, LogNotFound, WriterBusy, WriterFenced
 from eventlog.kafka import broker as kafka
 from eventlog.kafka.writer import QUEUED_MAX
 from schemas import NewRecord
@@ -311,6 +311,33 @@ def test_opening_and_closing_leaves_no_thread_and_no_file(broker: kafka.Broker) 
     while (after := used()) > before and time.monotonic() < until:
         time.sleep(0.1)
     assert after <= before
+
+
+def test_a_broker_that_goes_ends_the_writer_and_not_the_reader(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The error says what to do, librdkafka says nothing; the reader goes on when the broker is back."""
+    started = kafka.start(tmp_path / "kafka")
+    try:
+        url = name(started)
+        with create_log(url, SPEC) as log:
+            writer = log.writer("w")
+            writer.append(numbers(COMMANDS, range(10)) + numbers(QUOTES, range(10)))
+            assert values(log.read(*COMMANDS, gte=0, limit=5)) == [b"%d" % n for n in range(5)]
+            kafka.kill(started, signal.SIGKILL)
+            with pytest.raises(LogError, match=r"see that .* runs.* start again"):
+                writer.append(numbers(COMMANDS, [10]))
+            with pytest.raises(WriterFenced, match="has ended"):
+                writer.append(numbers(COMMANDS, [11]))
+            kafka.start(tmp_path / "kafka")
+            assert values(read_all(log, COMMANDS)) == [b"%d" % n for n in range(10)]
+            with log.writer("w") as again:
+                again.append(numbers(COMMANDS, [10]) + numbers(QUOTES, [10]))
+            assert values(read_all(log, COMMANDS)) == [b"%d" % n for n in range(11)]
+            assert values(read_all(log, QUOTES)) == [b"%d" % n for n in range(11)]
+    finally:
+        kafka.stop(tmp_path / "kafka")
+    assert "rdkafka" not in "".join(capfd.readouterr())
 
 
 def test_what_was_acknowledged_survives_the_brokers_kill(tmp_path: Path) -> None:
