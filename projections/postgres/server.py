@@ -30,6 +30,8 @@ USER = DATABASE = "tape"
 OS_USER = "pgserver"
 """Whom Postgres runs as where Tape is run by root, as which it does not run."""
 
+NOBODY = 99_999_999
+"""A process number beyond those that systems give."""
 START_S = 60
 STOP_S = 30
 POLL_S = 0.05
@@ -170,8 +172,26 @@ def _initialise(data: Path) -> None:
     made.rename(data)
 
 
+def _bury(data: Path) -> None:
+    """Where a killed server was never waited for, as in a container without init, its number is in use.
+
+    Postgres would take it to run. Its file stays, with a number that nobody has: Postgres reads in it
+    which memory to look at, to be sure that no child of the killed one is left.
+    """
+    file = data / "postmaster.pid"
+    try:
+        pid, rest = file.read_text(encoding="utf-8").split("\n", 1)
+        state = Path(f"/proc/{int(pid)}/stat").read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return
+    if state.rpartition(")")[2].split()[0] in ("Z", "X"):
+        file.write_text(f"{NOBODY}\n{rest}", encoding="utf-8")
+        (Path(rest.splitlines()[3]) / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+
+
 def _launch(data: Path) -> None:
     """Run the server, after a crash too, and wait until it takes connections. Raises `ServerFailed`."""
+    _bury(data)
     options = f"-k {shlex.quote(str(_socket_folder(data)))}"
     until = time.monotonic() + START_S
     while True:
