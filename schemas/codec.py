@@ -29,10 +29,10 @@ NESTING_MAX = 300
 """Levels of brackets that are read: without a limit of ours, the caller's stack would set one."""
 
 
-MARKET_DIGITS = Context(prec=19, Emin=-999999, Emax=999999, traps=[])
-MARKET_UNIT = Decimal("1e-9")
+MARKET_DIGITS = Context(prec=29, Emin=-999999, Emax=999999, traps=[])
+MARKET_UNIT = Decimal("1e-19")
 """What a market record's numbers are multiples of: the rest of one is zero only if it has at most 10 digits
-before the point (a quotient of more than 19 digits has no rest), and 9 after."""
+before the point (a quotient of more than 29 digits has no rest), and 19 after: adjusted prices have 18."""
 
 
 class _Version(msgspec.Struct):
@@ -190,7 +190,7 @@ def _long_number(event: Event) -> str:
     for name in DECIMAL_FIELDS[kind]:
         value = getattr(event, name)
         if value is not None and MARKET_DIGITS.remainder(value, MARKET_UNIT):
-            return f"{kind.__name__}: {name} has over 10 digits before the point, or 9 after"
+            return f"{kind.__name__}: {name} has over 10 digits before the point, or 19 after"
     return ""
 
 

@@ -216,7 +216,7 @@ UNREADABLE = {
     "an object for a number": (changed(QUOTE, bid={}), "`$.bid`"),
     "words for a number": (changed(QUOTE, bid="a lot"), "`$.bid`"),
     "an empty number": (changed(QUOTE, bid=""), "`$.bid`"),
-    "a number with too many places": (changed(QUOTE, bid="1.0000000001"), "bid has over 10 digits"),
+    "a number with too many places": (changed(QUOTE, bid="1.00000000000000000001"), "bid has over 10 digits"),
     "a number with too many digits": (changed(QUOTE, bid_size="1E+10"), "bid_size has over 10 digits"),
     "two types": (changed(QUOTE)[:-1] + b',"type":"Trade"}', "Trade does not belong"),
     "two versions": (changed(QUOTE)[:-1] + b',"v":2}', "is from the future"),
