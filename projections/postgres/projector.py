@@ -21,7 +21,7 @@ from eventlog.contract import LogReader
 from projections.batches import BatchReader, Position, Taken
 from projections.errors import Busy, Moved, NoServer, OtherLog, ProjectionError, ServerLost
 from projections.postgres import schema as schemas
-from projections.postgres.rows import Lines, joined, lines_of, timestamp
+from projections.postgres.rows import Rows, copy_text, rows_of, timestamp
 from projections.postgres.tables import TRADING, ReadModel
 
 if TYPE_CHECKING:
@@ -145,9 +145,7 @@ class Projector:
     ) -> bool:
         """Bring in all there is; False if `stop` said so before. Raises `ProjectionError`, `LogDamaged`."""
         for partition in range(self._log.partitions("batches")):
-            while not stop():
-                if not self._bring_on(partition):
-                    break
+            while not stop() and self._bring_on(partition):
                 progress(self.done)
         if stop():
             return False
@@ -171,23 +169,23 @@ class Projector:
             taken = reader.take(self._group)
             if taken is None:
                 return False
-            lines = lines_of(self._log.id, taken)
+            rows = rows_of(self._log.id, taken)
             try:
-                self._write(partition, before, taken, lines)
+                self._write(partition, before, taken, rows)
             except Moved:
                 del self._readers[partition]
                 continue
-            self._count(partition, taken, lines)
+            self._count(partition, taken, rows)
             return True
         raise Moved(
             f"another projector keeps moving {self._model.schema} on from {self._log.url}; stop it first"
         )
 
-    def _count(self, partition: int, taken: Taken, lines: Lines) -> None:
+    def _count(self, partition: int, taken: Taken, rows: Rows) -> None:
         done, before = self.done, self.done.positions[partition]
         done.batches += taken.after.batches - before.batches
         done.decisions += len(taken.decisions)
-        done.rows += sum(map(len, lines.values()))
+        done.rows += sum(map(len, rows.values()))
         done.unreadable += len(taken.unreadable)
         done.repeats += taken.repeats
         done.positions[partition] = taken.after
@@ -219,7 +217,7 @@ class Projector:
         assert row is not None
         return msgspec.convert(row[0], Position)
 
-    def _write(self, partition: int, before: Position, taken: Taken, lines: Lines) -> None:
+    def _write(self, partition: int, before: Position, taken: Taken, rows: Rows) -> None:
         """Position and rows, or neither. Raises `Moved`."""
         after = taken.after
         now = None if after.now is None else timestamp(after.now)
@@ -235,19 +233,19 @@ class Projector:
             )
             if moved.rowcount != 1:
                 raise Moved("the position is not where it was read")
-            copy_lines(self._connection, self._model, lines)
+            copy_rows(self._connection, self._model, rows)
 
 
-def copy_lines(connection: Connection, model: ReadModel, lines: Lines) -> None:
+def copy_rows(connection: Connection, model: ReadModel, rows: Rows) -> None:
     """COPY rows into their tables, in the transaction at hand."""
     for table in model.tables:
-        if rows := lines.get(table.name):
+        if mine := rows.get(table.name):
             columns = ", ".join(table.names)
             with (
                 connection.cursor() as cursor,
                 cursor.copy(f"COPY {model.schema}.{table.name} ({columns}) FROM STDIN") as copy,
             ):
-                copy.write(joined(rows))
+                copy.write(copy_text(table, mine))
 
 
 @contextmanager

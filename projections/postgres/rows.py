@@ -1,15 +1,18 @@
-"""A decision's rows: which table, and what stands in its columns, in Postgres' text format of COPY."""
+"""A decision's rows: which table, and what stands in its columns; and rows in the text format of COPY."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from projections.batches import Taken
+from projections.postgres.tables import Column, Table
 from schemas import (
     Anomaly,
     BreakerCleared,
@@ -37,8 +40,8 @@ from schemas import (
 )
 
 Row = tuple[Any, ...]
-Lines = dict[str, list[str]]
-"""Rows by table, as lines of COPY."""
+Rows = dict[str, list[Row]]
+"""Rows by table, as values of Python; an array is a list."""
 Commands = Mapping[str, tuple[Event, bytes]]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,66 +52,93 @@ ESCAPED = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\
 IN_ARRAY = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
-class Json(str):
-    """JSON text."""
-
-
 def timestamp(ns: int) -> datetime:
     """UTC nanoseconds as Postgres' timestamptz holds them: to the microsecond, cut off."""
     return EPOCH + timedelta(microseconds=ns // 1000)
 
 
-def lines_of(log: str, taken: Taken) -> Lines:
-    """What whole batches add to the tables, as lines of COPY."""
-    lines: Lines = {}
+def rows_of(log: str, taken: Taken) -> Rows:
+    """What whole batches add to the tables."""
+    rows: Rows = defaultdict(list)
     for event in taken.decisions:
-        _RULES[type(event)](lines, log, event, taken.commands)
+        _RULES[type(event)](rows, log, event, taken.commands)
     for record, seq, reason in taken.unreadable:
         account = record.key.decode("utf-8", "replace")
         row = (log, record.topic, record.partition, record.offset, account, seq, reason, record.value)
-        _add(lines, "unreadable", row)
-    return lines
+        rows["unreadable"].append(row)
+    return rows
 
 
-def _add(lines: Lines, table: str, row: Row) -> None:
-    line = "\t".join([_TEXT[type(value)](value) for value in row])
-    try:
-        lines[table].append(line)
-    except KeyError:
-        lines[table] = [line]
+# ------------------------------------------------------------ the text format of COPY
 
 
-# ------------------------------------------------------------ values as COPY reads them
+def copy_text(table: Table, rows: Sequence[Row]) -> bytes:
+    """Rows of a table as COPY reads them; column by column, which is several times faster than by row."""
+    columns = [
+        _format(column, row) for column, row in zip(table.columns, zip(*rows, strict=True), strict=True)
+    ]
+    return ("\n".join(map("\t".join, zip(*columns, strict=True))) + "\n").encode()
 
 
-def _escaped(text: str) -> str:
+def _format(column: Column, values: Row) -> Iterable[str]:
+    if column.type in ("numeric", "bigint", "integer", "timestamptz"):
+        if not column.nullable:
+            return map(str, values)
+        return [NULL if value is None else str(value) for value in values]
+    return _FORMATS[column.type](values)
+
+
+class _Escaped(dict[str | None, str]):
+    """Texts as COPY reads them; many come again and again."""
+
+    def __missing__(self, text: str) -> str:
+        found = self[text] = _escape(text)
+        return found
+
+
+def _escape(text: str) -> str:
     return text.translate(ESCAPED) if not text.isprintable() or "\\" in text else text
 
 
-def _array(parts: tuple[str, ...]) -> str:
-    return _escaped("{" + ",".join(f'"{part.translate(IN_ARRAY)}"' for part in parts) + "}")
+def _texts(values: Row) -> Iterable[str]:
+    return map(_Escaped({None: NULL}).__getitem__, values)
 
 
-_TEXT: dict[type, Callable[[Any], str]] = {
-    str: _escaped,
-    int: str,
-    Decimal: str,
-    bool: lambda value: "t" if value else "f",
-    type(None): lambda value: NULL,
-    datetime: str,
-    tuple: _array,
-    Json: lambda value: _escaped(value.replace("\\u0000", "\\ufffd")),
-    bytes: lambda value: "\\\\x" + value.hex(),
+def _booleans(values: Row) -> Iterable[str]:
+    return map({True: "t", False: "f", None: NULL}.__getitem__, values)
+
+
+def _arrays(values: Row) -> Iterable[str]:
+    return [
+        _escape("{" + ",".join(f'"{part.translate(IN_ARRAY)}"' for part in value) + "}") for value in values
+    ]
+
+
+def _bytes(values: Row) -> Iterable[str]:
+    return ["\\\\x" + value.hex() for value in values]
+
+
+_FORMATS: dict[str, Callable[[Row], Iterable[str]]] = {
+    "text": _texts,
+    "jsonb": _texts,
+    "boolean": _booleans,
+    "text[]": _arrays,
+    "bytea": _bytes,
 }
 
 
-def _json(value: Any) -> Json:
-    return Json(msgspec.json.encode(value).decode())
+def _json(value: Any) -> str:
+    return _storable(msgspec.json.encode(value))
+
+
+def _storable(json: bytes) -> str:
+    """JSON without the escape of NUL, which Postgres refuses."""
+    return json.decode().replace("\\u0000", "\\ufffd")
 
 
 # ------------------------------------------------------------ events
 
-Rule = Callable[[Lines, str, Any, Commands], None]
+Rule = Callable[[Rows, str, Any, Commands], None]
 
 
 def _common(log: str, e: Any) -> Row:
@@ -117,60 +147,58 @@ def _common(log: str, e: Any) -> Row:
 
 def _plain(table: str, fields: str) -> Rule:
     """A table whose columns are an event's fields, in this order."""
-    names = tuple(fields.split())
+    of = attrgetter(*fields.split())
 
-    def rule(lines: Lines, log: str, e: Any, commands: Commands) -> None:
-        _add(lines, table, (*_common(log, e), *[getattr(e, name) for name in names]))
+    def rule(rows: Rows, log: str, e: Any, commands: Commands) -> None:
+        rows[table].append((*_common(log, e), *of(e)))
 
     return rule
 
 
-def _signal(lines: Lines, log: str, e: Signal, commands: Commands) -> None:
+def _signal(rows: Rows, log: str, e: Signal, commands: Commands) -> None:
     order = (e.side, e.quantity, e.order_type, e.limit, e.stop, e.tif, e.extended, e.order)
     wanted = (e.proposal, e.strategy, e.version, e.intent, e.symbol, e.weight, e.shares)
-    _add(lines, "signals", (*_common(log, e), *wanted, *order, e.confidence, _json(e.features)))
+    rows["signals"].append((*_common(log, e), *wanted, *order, e.confidence, _json(e.features)))
 
 
-def _requested(lines: Lines, log: str, e: OrderRequested, commands: Commands) -> None:
+def _requested(rows: Rows, log: str, e: OrderRequested, commands: Commands) -> None:
     common, terms = _common(log, e), (e.order, e.strategy, e.symbol, e.side, e.quantity)
-    _add(lines, "orders", (*common, *terms, e.order_type, e.limit, e.stop, e.tif, e.extended))
-    _history(lines, common, e, "requested", (ZERO, e.quantity, e.limit, e.stop), None, "", "")
+    rows["orders"].append((*common, *terms, e.order_type, e.limit, e.stop, e.tif, e.extended))
+    _history(rows, common, e, "requested", (ZERO, e.quantity, e.limit, e.stop), None, "", "")
 
 
-def _accepted(lines: Lines, log: str, e: OrderAccepted, commands: Commands) -> None:
+def _accepted(rows: Rows, log: str, e: OrderAccepted, commands: Commands) -> None:
     state = (ZERO, e.quantity, e.limit, e.stop)
-    _history(lines, _common(log, e), e, "accepted", state, e.reduces, e.quote, "")
-    _checks(lines, log, e)
+    _history(rows, _common(log, e), e, "accepted", state, e.reduces, e.quote, "")
+    _checks(rows, log, e)
 
 
-def _denied(lines: Lines, log: str, e: OrderDenied, commands: Commands) -> None:
+def _denied(rows: Rows, log: str, e: OrderDenied, commands: Commands) -> None:
     why = ", ".join(check.name for check in e.checks if not check.ok)
-    _history(lines, _common(log, e), e, "denied", (ZERO, ZERO, None, None), e.reduces, e.quote, why)
-    _checks(lines, log, e)
+    _history(rows, _common(log, e), e, "denied", (ZERO, ZERO, None, None), e.reduces, e.quote, why)
+    _checks(rows, log, e)
 
 
 def _history(
-    lines: Lines, common: Row, e: Any, status: str, state: Row, reduces: bool | None, quote: str, reason: str
+    rows: Rows, common: Row, e: Any, status: str, state: Row, reduces: bool | None, quote: str, reason: str
 ) -> None:
     """What happened to an order before the broker had it: `state` is filled, leaves, limit and stop."""
     head = (*common, e.order, type(e).__name__, status, "none", "", e.quantity)
-    _add(lines, "order_history", (*head, *state, None, None, None, reduces, quote, reason))
+    rows["order_history"].append((*head, *state, None, None, None, reduces, quote, reason))
 
 
-def _changed(lines: Lines, log: str, e: OrderChanged, commands: Commands) -> None:
+def _changed(rows: Rows, log: str, e: OrderChanged, commands: Commands) -> None:
     state = (e.status, e.pending, e.fix, e.quantity, e.filled, e.leaves, e.limit, e.stop)
     new = (e.new_quantity, e.new_limit, e.new_stop)
-    _add(
-        lines,
-        "order_history",
+    rows["order_history"].append(
         (*_common(log, e), e.order, "OrderChanged", *state, *new, None, "", e.reason),
     )
 
 
-def _checks(lines: Lines, log: str, e: OrderAccepted | OrderDenied) -> None:
+def _checks(rows: Rows, log: str, e: OrderAccepted | OrderDenied) -> None:
     for n, c in enumerate(e.checks):
         found = (c.name, c.ok, c.value, c.limit, _number(c.value), _number(c.limit))
-        _add(lines, "risk_checks", (log, e.account, e.seq, n, e.order, *found))
+        rows["risk_checks"].append((log, e.account, e.seq, n, e.order, *found))
 
 
 def _number(text: str) -> Decimal | None:
@@ -184,42 +212,42 @@ def _number(text: str) -> Decimal | None:
     return found if found.is_finite() else None
 
 
-def _breached(lines: Lines, log: str, e: LimitBreached, commands: Commands) -> None:
-    _add(lines, "breaches", (*_common(log, e), e.limit, e.value, e.threshold, e.session))
+def _breached(rows: Rows, log: str, e: LimitBreached, commands: Commands) -> None:
+    rows["breaches"].append((*_common(log, e), e.limit, e.value, e.threshold, e.session))
     for n, p in enumerate(e.evidence):
         of = (p.symbol, p.quantity, p.price, p.tier, p.source, timestamp(p.ts), p.ts)
-        _add(lines, "breach_evidence", (log, e.account, e.seq, n, *of))
+        rows["breach_evidence"].append((log, e.account, e.seq, n, *of))
 
 
 def _tripped(of: str) -> Rule:
-    def rule(lines: Lines, log: str, e: BreakerHalted | BreakerReducing, commands: Commands) -> None:
-        trip = (type(e).__name__, of, e.reason, e.session, e.ordinal, e.detail, "", e.reasons)
-        _add(lines, "breaker_changes", (*_common(log, e), *trip))
+    def rule(rows: Rows, log: str, e: BreakerHalted | BreakerReducing, commands: Commands) -> None:
+        trip = (type(e).__name__, of, e.reason, e.session, e.ordinal, e.detail, "", list(e.reasons))
+        rows["breaker_changes"].append((*_common(log, e), *trip))
 
     return rule
 
 
-def _cleared(lines: Lines, log: str, e: BreakerCleared, commands: Commands) -> None:
-    what = ("BreakerCleared", e.of, e.reason, "", None, e.why, e.who, e.reasons)
-    _add(lines, "breaker_changes", (*_common(log, e), *what))
+def _cleared(rows: Rows, log: str, e: BreakerCleared, commands: Commands) -> None:
+    what = ("BreakerCleared", e.of, e.reason, "", None, e.why, e.who, list(e.reasons))
+    rows["breaker_changes"].append((*_common(log, e), *what))
 
 
-def _applied(lines: Lines, log: str, e: CommandApplied, commands: Commands) -> None:
-    _command(lines, log, e, True, e.why, commands)
+def _applied(rows: Rows, log: str, e: CommandApplied, commands: Commands) -> None:
+    _command(rows, log, e, True, e.why, commands)
     fact = commands.get(e.command, (None, b""))[0]
     if isinstance(fact, OpenAccount) and fact.account == e.account:
         terms = (e.command, e.who, fact.cash, fact.kind, fact.multiplier, fact.shorting, fact.fractions)
-        _add(lines, "accounts", (*_common(log, e), *terms, _json(fact.limits)))
+        rows["accounts"].append((*_common(log, e), *terms, _json(fact.limits)))
 
 
-def _refused(lines: Lines, log: str, e: CommandRefused, commands: Commands) -> None:
-    _command(lines, log, e, False, e.reason, commands)
+def _refused(rows: Rows, log: str, e: CommandRefused, commands: Commands) -> None:
+    _command(rows, log, e, False, e.reason, commands)
 
 
-def _command(lines: Lines, log: str, e: Any, applied: bool, why: str, commands: Commands) -> None:
+def _command(rows: Rows, log: str, e: Any, applied: bool, why: str, commands: Commands) -> None:
     given = commands.get(e.command)
-    body = Json(given[1].decode()) if given is not None else None
-    _add(lines, "commands", (*_common(log, e), e.command, e.kind, e.who, applied, why, body))
+    body = _storable(given[1]) if given is not None else None
+    rows["commands"].append((*_common(log, e), e.command, e.kind, e.who, applied, why, body))
 
 
 _RULES: dict[type, Rule] = {
@@ -253,8 +281,3 @@ _RULES: dict[type, Rule] = {
     BreakerCleared: _cleared,
 }
 """What becomes of each decision; a test holds that none is left out."""
-
-
-def joined(lines: Iterable[str]) -> bytes:
-    """Lines as COPY reads them."""
-    return ("\n".join(lines) + "\n").encode()
