@@ -105,11 +105,10 @@ def _embedded() -> Running:
 
 def start_server(folder: Path | None) -> dict[str, Any]:
     """Start the embedded server, or find it running."""
-    from projections.postgres.server import start, status
+    from projections.postgres.server import start
 
     where = data_folder(folder)
-    before = status(where)
-    return {**_about(where, start(where, say)), "started": before is None}
+    return _about(where, start(where, say))
 
 
 def stop_server(folder: Path | None) -> dict[str, Any]:
