@@ -8,7 +8,7 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import core, importing, kafka, store
+from benchmarks import core, importing, kafka, projection, store
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def main() -> None:
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_column("unit")
-    for part in (store.run, importing.run, kafka.run, core.run, *(() if quick else (core.memory,))):
+    parts = (store.run, importing.run, kafka.run, projection.run, core.run)
+    for part in (*parts, *(() if quick else (core.memory,))):
         with console.status(f"{part.__module__}.{part.__name__}"):
             rows = part()
         for name, value, unit in rows:
