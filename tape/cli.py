@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from tape.commands import kafka, postgres, schemas, topics
+from tape.commands.asof import asof
 from tape.commands.backtest import backtest
 from tape.commands.fills import fills
 from tape.commands.importing import import_
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")(backtest)
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
+app.command(short_help="An account as it was, at a time or after a decision.")(asof)
 app.command("import", cls=Sectioned, short_help="Bring market data into a log, through a quality gate.")(
     import_
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from eventlog.contract import LogReader
@@ -62,7 +63,7 @@ def _at_seq(
 
 def _at_time(log: LogReader, partition: int, build: Build, end: Batch, time: int) -> Pipeline:
     if time > end.now:
-        raise NoSuchMoment(f"{log.url} is decided up to {end.now} (UTC ns); {time} was asked for")
+        raise NoSuchMoment(f"{log.url} is decided up to {_utc(end.now)}; {_utc(time)} was asked for")
     if time == end.now:
         return _after(log, partition, build, end.number, end.epoch)[0]
     batch = _first(log, partition, lambda b: b.now > time)
@@ -72,8 +73,12 @@ def _at_time(log: LogReader, partition: int, build: Build, end: Batch, time: int
             break
         replay.take(record)
     if not pipeline.now:
-        raise NoSuchMoment(f"{log.url} has no market event at or before {time} (UTC ns)")
+        raise NoSuchMoment(f"{log.url} has no market event at or before {_utc(time)}")
     return pipeline
+
+
+def _utc(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).isoformat()
 
 
 def _market_time(record: Record) -> int:
