@@ -5,12 +5,15 @@
 3. Take the next batches, whole, and make their rows.
 4. In one transaction: move the position, on condition that it is where it was read, and COPY the rows.
    If it is not, roll back and go to 2.
+
+While a transaction is on its way to the server (4), the next batches are taken (3).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,13 +24,16 @@ from eventlog.contract import LogReader
 from projections.batches import BatchReader, Position, Taken
 from projections.errors import Busy, Moved, NoServer, OtherLog, ProjectionError, ServerLost
 from projections.postgres import schema as schemas
-from projections.postgres.rows import Rows, copy_text, rows_of, timestamp
+from projections.postgres.rows import copy_text, rows_of, timestamp
 from projections.postgres.tables import TRADING, ReadModel
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[Any]
+
+Texts = dict[str, bytes]
+"""Rows by table, as COPY reads them."""
 
 GROUP = 10_000
 """Decisions that a transaction holds at least, where there are so many; batches are never cut."""
@@ -144,9 +150,9 @@ class Projector:
         self, progress: Callable[[Done], None] = lambda done: None, stop: Callable[[], bool] = lambda: False
     ) -> bool:
         """Bring in all there is; False if `stop` said so before. Raises `ProjectionError`, `LogDamaged`."""
-        for partition in range(self._log.partitions("batches")):
-            while not stop() and self._bring_on(partition):
-                progress(self.done)
+        with ThreadPoolExecutor(1) as sender:
+            for partition in range(self._log.partitions("batches")):
+                self._bring_on(sender, partition, progress, stop)
         if stop():
             return False
         self.done.switched |= schemas.switch(self._connection, self._model)
@@ -161,31 +167,49 @@ class Projector:
             while not stop() and not self._log.wait(ends, WAIT_S):
                 pass
 
-    def _bring_on(self, partition: int) -> bool:
-        """One transaction; False at the log's end."""
-        for _ in range(MOVED_MAX):
-            reader = self._reader(partition)
-            before = reader.position
-            taken = reader.take(self._group)
-            if taken is None:
-                return False
-            rows = rows_of(self._log.id, taken)
+    def _bring_on(
+        self, sender: Executor, partition: int, progress: Callable[[Done], None], stop: Callable[[], bool]
+    ) -> None:
+        """Bring in a partition, to the log's end or until `stop`; begun again where another moved it."""
+        lost = 0
+        while lost < MOVED_MAX:
             try:
-                self._write(partition, before, taken, rows)
+                for taken, rows in self._written(sender, partition, stop):
+                    self._count(partition, taken, rows)
+                    progress(self.done)
+                    lost = 0
+                return
             except Moved:
                 del self._readers[partition]
-                continue
-            self._count(partition, taken, rows)
-            return True
+                lost += 1
         raise Moved(
             f"another projector keeps moving {self._model.schema} on from {self._log.url}; stop it first"
         )
 
-    def _count(self, partition: int, taken: Taken, rows: Rows) -> None:
+    def _written(
+        self, sender: Executor, partition: int, stop: Callable[[], bool]
+    ) -> Iterator[tuple[Taken, int]]:
+        """Each group once it is committed, with the number of its rows. Raises `Moved`."""
+        reader = self._reader(partition)
+        sent: tuple[Future[None], Taken, int] | None = None
+        while True:
+            before = reader.position
+            taken = None if stop() else reader.take(self._group)
+            rows = {} if taken is None else rows_of(self._log.id, taken)
+            texts = {t.name: copy_text(t, rows[t.name]) for t in self._model.tables if t.name in rows}
+            if sent is not None:
+                sent[0].result()
+                yield sent[1:]
+            if taken is None:
+                return
+            count = sum(map(len, rows.values()))
+            sent = sender.submit(self._write, partition, before, taken, texts), taken, count
+
+    def _count(self, partition: int, taken: Taken, rows: int) -> None:
         done, before = self.done, self.done.positions[partition]
         done.batches += taken.after.batches - before.batches
         done.decisions += len(taken.decisions)
-        done.rows += sum(map(len, rows.values()))
+        done.rows += rows
         done.unreadable += len(taken.unreadable)
         done.repeats += taken.repeats
         done.positions[partition] = taken.after
@@ -217,7 +241,7 @@ class Projector:
         assert row is not None
         return msgspec.convert(row[0], Position)
 
-    def _write(self, partition: int, before: Position, taken: Taken, rows: Rows) -> None:
+    def _write(self, partition: int, before: Position, taken: Taken, texts: Texts) -> None:
         """Position and rows, or neither. Raises `Moved`."""
         after = taken.after
         now = None if after.now is None else timestamp(after.now)
@@ -233,19 +257,19 @@ class Projector:
             )
             if moved.rowcount != 1:
                 raise Moved("the position is not where it was read")
-            copy_rows(self._connection, self._model, rows)
+            copy_texts(self._connection, self._model, texts)
 
 
-def copy_rows(connection: Connection, model: ReadModel, rows: Rows) -> None:
+def copy_texts(connection: Connection, model: ReadModel, texts: Texts) -> None:
     """COPY rows into their tables, in the transaction at hand."""
     for table in model.tables:
-        if mine := rows.get(table.name):
+        if text := texts.get(table.name):
             columns = ", ".join(table.names)
             with (
                 connection.cursor() as cursor,
                 cursor.copy(f"COPY {model.schema}.{table.name} ({columns}) FROM STDIN") as copy,
             ):
-                copy.write(copy_text(table, mine))
+                copy.write(text)
 
 
 @contextmanager
