@@ -180,8 +180,8 @@ def event_time(record: Record) -> int | None:
 def identity(record: Record) -> str:
     """What a cause or a trace names the record by: ACCOUNT:SEQ, the fact's own id, or its place."""
     event = record.event
-    if event is None or isinstance(event, Unreadable):
-        return record.place
+    if event is None or isinstance(event, Unreadable) or TOPICS[record.topic].kind == "market":
+        return record.place  # a trade print has an id of the exchange's, which is no identity of ours
     if TOPICS[record.topic].kind == "decision":
         return decision_id(getattr(event, "account", ""), getattr(event, "seq", 0))
     return str(getattr(event, "id", record.place))

@@ -21,6 +21,7 @@ from tape.commands.fills import fills
 from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
 from tape.commands.project import project
+from tape.commands.trace import trace
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
 from tape.help import BacktestCommand, Sectioned
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")(backtest)
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
 app.command(short_help="An account as it was, at a time or after a decision.")(asof)
+app.command(short_help="From any number to its causes, down to the quotes.")(trace)
 app.command("import", cls=Sectioned, short_help="Bring market data into a log, through a quality gate.")(
     import_
 )

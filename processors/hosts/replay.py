@@ -148,7 +148,7 @@ class Written:
         """Go on with the first decisions after `seqs`."""
         self._cursors = {
             topic: Cursor(
-                self.log, topic, self.partition, _position_after(self.log, topic, self.partition, seqs)
+                self.log, topic, self.partition, position_after(self.log, topic, self.partition, seqs)
             )
             for topic in DECISIONS
         }
@@ -175,7 +175,7 @@ class Written:
                 raise Divergence(topic, self.partition, extra.offset, None, extra.value)
 
 
-def _position_after(log: LogReader, topic: str, partition: int, seqs: Mapping[str, int]) -> int:
+def position_after(log: LogReader, topic: str, partition: int, seqs: Mapping[str, int]) -> int:
     """Where the decisions begin whose `seq` is beyond their account's in `seqs`."""
     if not seqs:
         return log.bounds(topic, partition)[0]
