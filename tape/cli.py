@@ -21,6 +21,7 @@ from tape.commands.fills import fills
 from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
 from tape.commands.project import project
+from tape.commands.status import status
 from tape.commands.trace import trace
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
@@ -37,6 +38,7 @@ app.command(cls=BacktestCommand, short_help="Replay market data through a strate
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
 app.command(short_help="An account as it was, at a time or after a decision.")(asof)
 app.command(short_help="From any number to its causes, down to the quotes.")(trace)
+app.command(short_help="How a log stands: accounts, positions, breaker, freshness.")(status)
 app.command("import", cls=Sectioned, short_help="Bring market data into a log, through a quality gate.")(
     import_
 )

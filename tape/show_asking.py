@@ -88,3 +88,34 @@ def _table(*names: str) -> Table:
     for n, name in enumerate(names):
         table.add_column(name, justify="left" if n == 0 or name in ("strategy", "what", "tier") else "right")
     return table
+
+
+def show_status(found: dict[str, Any]) -> None:
+    """How a log stands."""
+    console = text_console()
+    console.print(f"{found['log']}: {'not healthy' if found['problems'] else 'healthy'}")
+    for problem in found["problems"]:
+        console.print(f"  {problem}")
+    for account in found["accounts"]:
+        pnl = account["pnl"]
+        console.print(
+            f"\naccount {account['account']} at {account['time'] or 'its opening'}: "
+            f"equity {dollars(pnl['equity'])}, day {dollars(pnl['day'])}"
+        )
+        show_positions(account["positions"], account["unpriced"])
+        show_breaker(account["breaker"])
+    console.print()
+    for breach in found["breaches"]:
+        event = breach["event"]
+        what = event.get("limit") or event.get("reason")
+        console.print(f"breach {breach['id']} at {breach['time']}: {event['type']} {what}")
+    for run in found["runs"]:
+        other = f"; {run['other_code']}" if run["other_code"] else ""
+        names = ", ".join(run["strategies"]) or "no strategy"
+        console.print(f"run: partition {run['partition']}, epoch {run['epoch']}, {names}{other}")
+    for part in found["freshness"]:
+        console.print(
+            f"data: partition {part['partition']} up to {part['market_time']}, "
+            f"{part['undecided']:,} inputs not decided"
+        )
+    console.print(f"not sealed: {found['unsealed']:,}   dead letters: {found['dead_letters']:,}")

@@ -1,0 +1,104 @@
+"""How a log stands: its accounts, what is wrong with them, how fresh and how well kept it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventlog import LogReader, inspect
+from processors.hosts.journal import configurations, last
+from processors.hosts.state import state_at
+from processors.pipeline import Pipeline
+from schemas import TOPICS, Batch
+from tape.asking import AskError, account_at
+from tape.logs import is_log
+from tape.topics import iso
+from tape.wiring import build, installed
+
+BREACHES = 5
+HEALTHY, UNHEALTHY = 0, 1
+RUNS = Path("runs")
+
+
+def newest_log() -> str:
+    """The log under runs/ that was written last. Raises `AskError` where there is none."""
+    found = [file for file in RUNS.glob("**/*.sqlite") if is_log(file)]
+    if not found:
+        raise AskError("there is no log under runs/; name one, or make one with tape backtest")
+    return f"sqlite:{max(found, key=lambda file: file.stat().st_mtime)}"
+
+
+def standing(log: LogReader) -> dict[str, Any]:
+    """How the log stands; `exit` is 0 where nothing is wrong, 1 else, and `problems` says what.
+
+    Raises `AskError` where it cannot be told: nothing has been decided on it.
+    """
+    accounts: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    problems: list[str] = []
+    freshness: list[dict[str, Any]] = []
+    for partition in range(log.partitions("batches")):
+        end = last(log, "batches", partition, Batch)
+        if end is None:
+            continue
+        pipeline = state_at(log, partition, build)
+        accounts += _accounts(pipeline, problems)
+        undecided = sum(log.bounds(i.topic, i.partition)[1] - i.next for i in end.inputs)
+        freshness.append({"partition": partition, "market_time": iso(end.now), "undecided": undecided})
+        if undecided:
+            problems.append(f"partition {partition} has {undecided:,} inputs that are not decided yet")
+        for epoch in configurations(log, partition):
+            strategies = [s.name for s in epoch.settings.strategies]
+            run = {"partition": partition, "epoch": epoch.epoch, "strategies": strategies}
+            runs.append({**run, "other_code": installed(epoch) or None})
+    if not accounts:
+        raise AskError(f"nothing has been decided on {log.url} yet, so that its state cannot be told")
+    return {
+        "exit": UNHEALTHY if problems else HEALTHY,
+        "problems": problems,
+        "log": log.url,
+        "accounts": accounts,
+        "breaches": _breaches(log),
+        "runs": runs,
+        "freshness": freshness,
+        "unsealed": _unsealed(log),
+        "dead_letters": sum(inspect.count(log, *s).records or 0 for s in _streams(log, "dead-letters")),
+    }
+
+
+def _accounts(pipeline: Pipeline, problems: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for name, account in sorted(pipeline.accounts.desk.accounts.items()):
+        found.append({**account_at(account, pipeline.now), "unread": sorted(account.unread)})
+        if account.breaker.halts:
+            problems.append(f"account {name} is HALTED: {', '.join(sorted(account.breaker.halts))}")
+        if "stale" in account.breaker.reduces:
+            problems.append(f"account {name} holds what is stale: {account.breaker.reduces['stale']}")
+        if account.unread:
+            problems.append(f"account {name} has unread records: {', '.join(sorted(account.unread))}")
+    return found
+
+
+def _streams(log: LogReader, topic: str) -> list[tuple[str, int]]:
+    return [(topic, partition) for partition in range(log.partitions(topic))]
+
+
+def _breaches(log: LogReader) -> list[dict[str, Any]]:
+    records, _ = inspect.last(log, _streams(log, "risk.breaches"), BREACHES)
+    return [
+        {"id": inspect.identity(r), "time": iso(inspect.event_time(r)), "event": msgspec.json.decode(r.value)}
+        for r in records
+    ]
+
+
+def _unsealed(log: LogReader) -> int:
+    """Offsets behind the last seals of facts and decisions, at most as many records."""
+    seals, found = inspect.last_seals(log), 0
+    for topic in TOPICS:
+        for stream in _streams(log, topic) if topic != "seals" else ():
+            first, end = log.bounds(*stream)
+            seal: Any = seals[stream].event if stream in seals else None
+            found += end - max(first, seal.next if seal is not None else first)
+    return found
