@@ -13,7 +13,13 @@ from support.cli import tape
 from support.lean import SAMPLE
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
-PAGES = ("import-my-own-data", "look-into-a-log", "read-a-brokers-export")
+PAGES = (
+    "import-my-own-data",
+    "look-into-a-log",
+    "read-a-brokers-export",
+    "what-did-i-hold",
+    "why-is-my-pnl-this",
+)
 
 
 def steps(page: str) -> Iterator[tuple[list[str], str]]:
