@@ -8,7 +8,7 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import core, importing, kafka, projection, store
+from benchmarks import asof, core, importing, kafka, projection, store
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     table.add_column("figure", justify="right")
     table.add_column("unit")
     parts = (store.run, importing.run, kafka.run, projection.run, core.run)
-    for part in (*parts, *(() if quick else (core.memory,))):
+    for part in (*parts, *(() if quick else (core.memory, asof.run))):
         with console.status(f"{part.__module__}.{part.__name__}"):
             rows = part()
         for name, value, unit in rows:
