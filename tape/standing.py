@@ -45,7 +45,7 @@ def standing(log: LogReader) -> dict[str, Any]:
             continue
         pipeline = state_at(log, partition, build)
         accounts += _accounts(pipeline, problems)
-        undecided = sum(log.bounds(i.topic, i.partition)[1] - i.next for i in end.inputs)
+        undecided = sum(_records_from(log, (i.topic, i.partition), i.next) for i in end.inputs)
         freshness.append({"partition": partition, "market_time": iso(end.now), "undecided": undecided})
         if undecided:
             problems.append(f"partition {partition} has {undecided:,} inputs that are not decided yet")
@@ -94,11 +94,23 @@ def _breaches(log: LogReader) -> list[dict[str, Any]]:
 
 
 def _unsealed(log: LogReader) -> int:
-    """Offsets behind the last seals of facts and decisions, at most as many records."""
+    """Records behind the last seals."""
     seals, found = inspect.last_seals(log), 0
     for topic in TOPICS:
         for stream in _streams(log, topic) if topic != "seals" else ():
-            first, end = log.bounds(*stream)
             seal: Any = seals[stream].event if stream in seals else None
-            found += end - max(first, seal.next if seal is not None else first)
+            found += _records_from(log, stream, seal.next if seal is not None else 0)
+    return found
+
+
+def _records_from(log: LogReader, stream: tuple[str, int], start: int) -> int:
+    """How many records a partition has from offset `start` on; where offsets have holes, by reading."""
+    first, end = log.bounds(*stream)
+    start = max(first, start)
+    if log.dense or not TOPICS[stream[0]].transactional:
+        return max(0, end - start)
+    found = 0
+    while start < end and (page := log.read(*stream, gte=start, lt=end)):
+        found += len(page)
+        start = page[-1].offset + 1
     return found
