@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help install lock status test test-fast lint types imports bench
+.PHONY: help demo install lock status test test-fast lint types imports bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,9 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 lock: ## write requirements*.txt anew from pyproject.toml (needs uv: pip install uv)
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+demo: install ## what Tape does, on the data that come with it: no Docker, no JDK
+	$(BIN)/tape demo
 
 status: ## how the newest log under runs/ stands
 	$(BIN)/tape status

@@ -17,6 +17,7 @@ import typer
 from tape.commands import kafka, postgres, schemas, topics
 from tape.commands.asof import asof
 from tape.commands.backtest import backtest
+from tape.commands.demo import demo
 from tape.commands.fills import fills
 from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(cls=BacktestCommand, short_help="Replay market data through a strategy, into a log.")(backtest)
+app.command(short_help="Two backtests on the data that come with Tape, and where to look.")(demo)
 app.command(short_help="Check a log, and derive its decisions again.")(verify)
 app.command(short_help="An account as it was, at a time or after a decision.")(asof)
 app.command(short_help="From any number to its causes, down to the quotes.")(trace)
