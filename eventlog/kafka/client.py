@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time as clock
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 ANSWER_S = 15.0
 """How long a broker may take to answer, a restart of its included."""
 POLL_S = 0.01
+LEAVE_S = 3.0
+"""How long a member may take to leave its group."""
 RECORD_MAX = 8 * 1024 * 1024
 LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -67,6 +70,14 @@ def consumer(address: str, group: str, more: dict[str, Any] | None = None) -> Co
         }
         | (more or {})
     )
+
+
+def leave(member: Consumer) -> None:
+    """Close a member of a group, as far as that ends: librdkafka waits for ever for the answer to a
+    commit that a broker which has died did not give. The thread that is left behind ends with the process."""
+    closing = threading.Thread(target=member.close, daemon=True)
+    closing.start()
+    closing.join(LEAVE_S)
 
 
 def asked(url: str, ask: Callable[[], Answer]) -> Answer:

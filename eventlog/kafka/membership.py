@@ -32,7 +32,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventlog.errors import LogError, WriterBusy, WriterFenced
 from eventlog.holders import Holder
-from eventlog.kafka.client import ANSWER_S, asked, consumer
+from eventlog.kafka.client import ANSWER_S, asked, consumer, leave
 
 SESSION_S = 6.0
 LEASE_S = 1.0
@@ -90,7 +90,7 @@ class Membership:
             self._renew()
         except BaseException:
             self._holder.let_go()
-            self._consumer.close()
+            leave(self._consumer)
             raise
         self._silent_from = clock.monotonic() + (SILENCE_S if may_live else 0)
 
@@ -125,7 +125,7 @@ class Membership:
             with contextlib.suppress(KafkaException, WriterFenced):
                 self._leave_note(RELEASED, NOTE_S)
         self._holder.let_go()
-        self._consumer.close()
+        leave(self._consumer)
 
     def _refuse_or_wait(self, take_over: bool) -> bool:
         """Whether the holder before may live. One that dies is waited for, one that stays is refused."""

@@ -85,6 +85,8 @@ class KafkaLog:
         _check_partitions(url, self.name, self.spec, there)
         self._watch = consumer(self.address, f"{self.name}/watch")
         self._cursors: OrderedDict[Stream, Cursor] = OrderedDict()
+        self._known: dict[Stream, tuple[int, int]] = {}
+        """The bounds that the broker has last said."""
 
     @classmethod
     def create(cls, url: str, spec: LogSpec) -> KafkaLog:
@@ -112,9 +114,19 @@ class KafkaLog:
     def read(
         self, topic: str, partition: int, *, gte: int, lt: int | None = None, limit: int = 5000
     ) -> list[Record]:
-        first, end = self.bounds(topic, partition)
-        gte, lt = max(gte, first), min(end, END if lt is None else lt)
-        return self._cursor((topic, partition), gte).read(lt, limit) if gte < lt else []
+        """The broker is asked for the end only where the last answer does not reach far enough."""
+        stream, beyond = (topic, partition), END if lt is None else lt
+        known = self._known.get(stream)
+        if known is not None and gte + limit <= known[1]:
+            records = self._read(stream, gte, beyond, limit, known)
+            if records or beyond <= known[1]:
+                return records
+        known = self._known[stream] = self.bounds(topic, partition)
+        return self._read(stream, gte, beyond, limit, known)
+
+    def _read(self, stream: Stream, gte: int, lt: int, limit: int, bounds: tuple[int, int]) -> list[Record]:
+        gte, lt = max(gte, bounds[0]), min(bounds[1], lt)
+        return self._cursor(stream, gte).read(lt, limit) if gte < lt else []
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         self.check_stream(topic, partition)
