@@ -54,9 +54,7 @@ class KafkaWriter:
         """
         if not self._open:
             raise WriterFenced(f"{self._log.url}: writer {self.id} has ended; take a new one")
-        self._check(records)
-        market = [r for r in records if not TOPICS[r.topic].transactional]
-        others = [r for r in records if TOPICS[r.topic].transactional]
+        market, others = _split(records, self._check(records))
         try:
             self._member.check()
             if market:
@@ -71,8 +69,10 @@ class KafkaWriter:
             self._end()
             raise
 
-    def _check(self, records: Sequence[NewRecord]) -> None:
-        for stream in {(r.topic, r.partition) for r in records}:
+    def _check(self, records: Sequence[NewRecord]) -> set[str]:
+        """Their topics."""
+        streams = {(r.topic, r.partition) for r in records}
+        for stream in streams:
             self._log.check_stream(*stream)
         size = max((len(r.key) + len(r.value) for r in records), default=0)
         if size > RECORD_MAX - HEADROOM:
@@ -80,6 +80,7 @@ class KafkaWriter:
                 f"{self._log.url}: a record of {size:,} bytes is too large; "
                 f"a log on Kafka takes up to {RECORD_MAX - HEADROOM:,}"
             )
+        return {topic for topic, _ in streams}
 
     def _append_plain(self, records: Sequence[NewRecord]) -> None:
         producer = self._plain
@@ -217,6 +218,14 @@ class KafkaWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _split(records: Sequence[NewRecord], topics: set[str]) -> tuple[Sequence[NewRecord], Sequence[NewRecord]]:
+    """Market records and all others, in their order."""
+    market = {topic for topic in topics if not TOPICS[topic].transactional}
+    if not market or market == topics:
+        return (records, ()) if market else ((), records)
+    return [r for r in records if r.topic in market], [r for r in records if r.topic not in market]
 
 
 def _unanswered(count: int) -> str:
