@@ -39,7 +39,7 @@ from schemas import (
     validate,
 )
 from tape.strategies import load_strategy
-from tape.wiring import build, configure
+from tape.wiring import SNAPSHOT_EVERY, build, configure
 
 ACCOUNT = "bench"
 OPEN = 1_381_152_600_000_000_000
@@ -89,7 +89,9 @@ def configured(log: EventLog) -> Configured:
         account=ACCOUNT,
         symbols=market(1).symbols,
     )
-    settings = CoreSettings(log_prefix=log.id[:6], simulated=True, strategies=(setting,))
+    settings = CoreSettings(
+        log_prefix=log.id[:6], simulated=True, strategies=(setting,), snapshot_every=SNAPSHOT_EVERY
+    )
     return configure(settings, log=log.id, time=log.time, partition=core_partition(log, ACCOUNT))
 
 

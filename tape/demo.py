@@ -28,7 +28,7 @@ from tape.importing import DataWanted
 from tape.limits import BACKTEST
 from tape.progress import Report
 from tape.projecting import project
-from tape.wiring import ROOT
+from tape.wiring import ROOT, SNAPSHOT_EVERY
 
 SYMBOLS = ("AIG", "BAC", "IBM", "SPY")
 FIRST, LAST = date(2013, 10, 7), date(2013, 10, 9)
@@ -98,7 +98,9 @@ def _wanted(data: Path, out: Path) -> Wanted:
         strategy="sma-cross",
         params={"fast": "10", "slow": "30"},
         cash=CASH,
-        settings=CoreSettings(log_prefix="", simulated=True, fee="per-share:0.005:1"),
+        settings=CoreSettings(
+            log_prefix="", simulated=True, fee="per-share:0.005:1", snapshot_every=SNAPSHOT_EVERY
+        ),
         limits=validate(Limits, BACKTEST),
         kind="margin",
         multiplier=Decimal(2),

@@ -19,6 +19,9 @@ from tape.strategies import LoadError, load_strategy
 
 ROOT = Path(schemas.__file__).resolve().parent.parent
 
+SNAPSHOT_EVERY = 25_000
+"""Inputs from one snapshot to the next: what an as-of question replays at most."""
+
 COMPONENTS = {
     "account": ("1", ("processors/account",)),
     "exchange": ("1", ("processors/exchange", "processors/fees.py")),

@@ -258,6 +258,7 @@ def _wanted(given: dict[str, Any]) -> Wanted:
     from schemas import CoreSettings
     from tape.backtest import Wanted
     from tape.limits import BACKTEST, read_limits
+    from tape.wiring import SNAPSHOT_EVERY
 
     data = data_wanted(given)
     if not data.symbols:
@@ -275,6 +276,7 @@ def _wanted(given: dict[str, Any]) -> Wanted:
         slippage_bps=decimal("slippage", given["slippage"], "0", below="10000"),
         latency=given["latency_ms"] * 1_000_000,
         size=given["size"].value,
+        snapshot_every=SNAPSHOT_EVERY,
     )
     return Wanted(
         data=data,
