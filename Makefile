@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo install lock status test test-fast lint types imports bench
+.PHONY: help demo install lock status test test-fast lint types imports bench docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ types: install ## check types
 
 imports: install ## check which folder imports which
 	$(BIN)/lint-imports
+
+docs: install ## write docs/reference/commands.md anew from the commands themselves
+	$(BIN)/typer tape.cli utils docs --name tape | tr -d '\b' | cat -s > docs/reference/commands.md
 
 bench: install ## run the benchmarks
 	$(BIN)/python -m benchmarks

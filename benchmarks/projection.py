@@ -19,7 +19,7 @@ from eventlog import EventLog, LogReader, LogSpec, create_log
 from projections.batches import BatchReader, Position
 from projections.postgres import server
 from projections.postgres.projector import connect, projecting
-from projections.postgres.rows import Rows, rows_of
+from projections.postgres.rows import Rows, rows_of, timestamp
 from projections.postgres.tables import TRADING
 from schemas import (
     Batch,
@@ -125,6 +125,12 @@ def _finished(log: LogReader) -> tuple[Rows, int]:
     assert taken is not None
     rows = rows_of(log.id, taken)
     rows["pnl"] = [(*row[:-1], list(row[-1])) for row in rows["pnl"]]  # psycopg takes a tuple for a record
+    for table in TRADING.tables:
+        times = [n for n, column in enumerate(table.columns) if column.type == "timestamptz"]
+        for place in times if table.name in rows else ():
+            rows[table.name] = [
+                (*row[:place], timestamp(row[place]), *row[place + 1 :]) for row in rows[table.name]
+            ]
     return rows, sum(map(len, rows.values()))
 
 

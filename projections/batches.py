@@ -210,7 +210,10 @@ class BatchReader:
         taken.unreadable.append((record, seq, reason))
 
     def _seen(self, account: str) -> Seen:
-        return self.position.accounts.setdefault(account, Seen())
+        accounts = self.position.accounts
+        if account not in accounts:
+            accounts[account] = Seen()
+        return accounts[account]
 
     # ------------------------------------------------------------ is it whole?
 

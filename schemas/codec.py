@@ -35,6 +35,11 @@ MARKET_UNIT = Decimal("1e-19")
 before the point (a quotient of more than 29 digits has no rest), and 19 after: adjusted prices have 18."""
 
 
+PLAIN_DIGITS = Context(prec=60, Emin=-999999, Emax=999999, traps=[])
+PLAIN_UNIT = Decimal("1e-20")
+"""What nearly all numbers are multiples of, with up to 40 digits before the point: `encode` writes these."""
+
+
 class _Version(msgspec.Struct):
     """Whether `v` is there: an event's own has a default, for those who construct one."""
 
@@ -200,13 +205,34 @@ def _test(kind: type[Event]) -> Callable[[Event, bytes], bool]:
     Market records are many, so theirs is compiled, and only asks whether the decimals are numbers that
     can be computed with exactly: nobody but `encode` writes them.
     """
-    if TOPICS[kind.topic].kind != "market":
-        head = f'{{"type":"{kind.__name__}","v":{VERSIONS[kind.__name__]},'.encode()
-        return lambda event, value: value.startswith(head) and not _odd_number(event)
+    if TOPICS[kind.topic].kind == "market":
+        return _all_multiples(kind, MARKET_DIGITS, MARKET_UNIT)
+    head = f'{{"type":"{kind.__name__}","v":{VERSIONS[kind.__name__]},'.encode()
+    plain, nested = _all_multiples(kind, PLAIN_DIGITS, PLAIN_UNIT), NESTED_FIELDS[kind]
+    if nested:
+        return lambda event, value: (
+            value.startswith(head)
+            and ((plain(event, value) and not _have_numbers(event, nested)) or not _odd_number(event))
+        )
+    return lambda event, value: value.startswith(head) and (plain(event, value) or not _odd_number(event))
+
+
+def _have_numbers(event: Event, nested: tuple[str, ...]) -> bool:
+    """Whether the values that an event holds may hold decimals."""
+    for name in nested:
+        parts = getattr(event, name)
+        kind = type(parts[0] if parts and isinstance(parts, tuple) else parts)
+        if parts and (DECIMAL_FIELDS[kind] or NESTED_FIELDS[kind]):
+            return True
+    return False
+
+
+def _all_multiples(kind: type[Event], digits: Context, unit: Decimal) -> Callable[[Event, bytes], bool]:
+    """Whether each decimal of an event is a multiple of `unit` that has so many digits; compiled."""
     tests = [f"((d := e.{name}) is None or not rest(d, unit))" for name in DECIMAL_FIELDS[kind]]
     # the names are our own, from the declarations
     test: Callable[[Event, bytes], bool] = eval(
-        f"lambda e, b: {' and '.join(tests) or True}", {"rest": MARKET_DIGITS.remainder, "unit": MARKET_UNIT}
+        f"lambda e, b: {' and '.join(tests) or True}", {"rest": digits.remainder, "unit": unit}
     )
     return test
 
