@@ -11,10 +11,21 @@ import pytest
 
 from eventlog import EventLog, create_log
 from eventlog.errors import NotInLog
-from schemas import Fill, PnL, PositionChanged, read_into
+from schemas import (
+    BreakerCleared,
+    BreakerHalted,
+    BreakerReducing,
+    Fill,
+    LimitBreached,
+    PnL,
+    PositionChanged,
+    read_into,
+)
 from support.runs import SPEC, all_records, busy_commands, busy_market, busy_settings, run, write_facts
 from tape.tracing import Index, Tree, causes, consequences
 from tape.tracing_sums import with_sums
+
+FACTS = ("market.quotes", "market.trades", "market.bars", "market.status", "operator.commands")
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +101,28 @@ def test_a_signal_leads_to_its_fills_and_any_name_finds_the_record(log: EventLog
 def test_what_is_no_record(log: EventLog, name: str) -> None:
     with pytest.raises(NotInLog):
         causes(Index(log), name)
+
+
+def test_every_breach_rests_on_prices_that_exist(log: EventLog) -> None:
+    index, breaches = Index(log), decisions(log, "risk.breaches", LimitBreached)
+    assert len(breaches) >= 2
+    for breach in breaches:
+        assert breach.evidence
+        found = {n["id"]: n for n in nodes(causes(index, f"{breach.account}:{breach.seq}"))}
+        assert [n["missing"] for n in found.values() if n["missing"]] == []
+        for held in breach.evidence:
+            values = found[held.source]["values"]
+            assert values["symbol"] == held.symbol
+            if held.tier == "quote":
+                assert Decimal(values["bid" if held.quantity > 0 else "ask"]) == held.price
+
+
+@pytest.mark.parametrize("kind", [BreakerHalted, BreakerReducing, BreakerCleared])
+def test_every_change_of_the_breaker_ends_at_a_fact(log: EventLog, kind: type) -> None:
+    index, changes = Index(log), decisions(log, "risk.breaches", kind)
+    assert changes
+    for change in changes:
+        found = list(nodes(causes(index, f"{change.account}:{change.seq}")))
+        assert [n["missing"] for n in found if n["missing"]] == []
+        roots = [n for n in found if not n["causes"]]
+        assert all(n["place"].split("/")[0] in FACTS for n in roots)
