@@ -1,6 +1,6 @@
 """The event log: one contract, its stores, its seals."""
 
-from eventlog.contract import EventLog, LogReader, LogSpec, Stream, Writer
+from eventlog.contract import EventLog, Follower, LogReader, LogSpec, Stream, Writer
 from eventlog.heads import check_heads, fingerprint, heads
 from eventlog.positions import last_rows
 from eventlog.urls import create_log, open_log
@@ -9,6 +9,7 @@ from eventlog.verify import Fault, SealReport, check_seals
 __all__ = [
     "EventLog",
     "Fault",
+    "Follower",
     "LogReader",
     "LogSpec",
     "SealReport",

@@ -58,8 +58,37 @@ class LogReader(Protocol):
         """Wait until a partition has a record at or beyond its offset in `after`; False: too long."""
         ...
 
+    def follow(self, positions: Mapping[Stream, int]) -> Follower:
+        """Read several partitions forward from these offsets, as their records come."""
+        ...
+
     def close(self) -> None:
         """Let go of the store."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Follower(Protocol):
+    """Reads several partitions forward: in order within each, as they come between them."""
+
+    positions: dict[Stream, int]
+    """Of each partition, the next offset to be given out."""
+
+    def take(self, limit: int, timeout_s: float) -> list[Record]:
+        """Up to `limit` committed records; waits so long for the first. Empty: there is none yet."""
+        ...
+
+    def is_at_end(self, stream: Stream) -> bool:
+        """Whether all that the partition held when it was last looked at has been given out."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
         ...
 
     def __enter__(self) -> Self: ...

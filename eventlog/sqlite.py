@@ -33,6 +33,7 @@ from eventlog.errors import (
     WriterBusy,
     WriterFenced,
 )
+from eventlog.following import PagedFollower
 from eventlog.holders import Holder
 from eventlog.seals import BLOCK, SEALS, ZERO, Chain, make_seal, seal_record
 from schemas import TOPICS, NewRecord, Record
@@ -246,6 +247,9 @@ class SqliteLog:
             if clock.monotonic() >= until:
                 return False
             clock.sleep(min(POLL_S, max(until - clock.monotonic(), 0)))
+
+    def follow(self, positions: Mapping[Stream, int]) -> PagedFollower:
+        return PagedFollower(self, positions)
 
     def chain(self, topic: str, partition: int) -> Chain:
         """The partition's rolling digest, from its last block boundary and the records since."""

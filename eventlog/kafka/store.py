@@ -37,6 +37,7 @@ from eventlog.kafka.client import (
     watermarks,
 )
 from eventlog.kafka.cursor import Cursor
+from eventlog.kafka.follower import KafkaFollower
 from eventlog.kafka.membership import AHEAD_MAX_S, DELAY_MAX_S, Membership
 from eventlog.kafka.writer import TRANSACTION_S, KafkaWriter
 from schemas import TOPICS, Record
@@ -146,6 +147,11 @@ class KafkaLog:
             if clock.monotonic() >= until:
                 return False
             clock.sleep(min(POLL_S, max(until - clock.monotonic(), 0)))
+
+    def follow(self, positions: Mapping[Stream, int]) -> KafkaFollower:
+        for stream in positions:
+            self.check_stream(*stream)
+        return KafkaFollower(self, positions)
 
     def writer(self, id: str, *, take_over: bool = False) -> KafkaWriter:
         if self.read_only:

@@ -352,6 +352,43 @@ class LogSuite(ABC):
             assert log.wait({COMMANDS: after}, 5)
             assert values(log.read(*COMMANDS, gte=after)) == [b"2"]
 
+    # Following
+
+    def test_follower_gives_each_record_once_and_in_order(self, log: EventLog, url: str) -> None:
+        streams = (COMMANDS, REPORTS, QUOTES)
+        came: dict[tuple[str, int], list[bytes]] = {stream: [] for stream in streams}
+        start = {stream: log.bounds(*stream)[1] for stream in streams}
+        with open_log(url) as other, other.writer("w") as writer, log.follow(start) as follower:
+            for first in range(0, 120, 40):
+                for stream in streams:
+                    writer.append(numbers(stream, range(first, first + 40)))
+                until = time.monotonic() + 30
+                while sum(map(len, came.values())) < 3 * (first + 40) and time.monotonic() < until:
+                    for record in follower.take(7, 1):
+                        came[record.topic, record.partition].append(record.value)
+            assert came == {stream: [b"%d" % n for n in range(120)] for stream in streams}
+            assert follower.take(7, 0.3) == []
+            assert all(follower.is_at_end(stream) for stream in streams)
+            for stream in streams:
+                assert log.read(*stream, gte=follower.positions[stream]) == []
+
+    def test_follower_begins_where_it_is_told(self, log: EventLog) -> None:
+        with log.writer("w") as writer:
+            writer.append(numbers(COMMANDS, range(10)))
+        fifth = read_all(log, COMMANDS)[5].offset
+        with log.follow({COMMANDS: fifth}) as follower:
+            found = follower.take(3, 30)
+            assert values(found) == [b"5", b"6", b"7"]
+            assert follower.positions == {COMMANDS: found[-1].offset + 1}
+            assert not follower.is_at_end(COMMANDS)
+
+    def test_follower_is_given_nothing_that_was_aborted(self, log: EventLog) -> None:
+        after = {COMMANDS: log.bounds(*COMMANDS)[1]}
+        with log.writer("w") as writer, log.follow(after) as follower:
+            with pytest.raises(LogError):
+                writer.append([*numbers(COMMANDS, [1]), NewRecord("operator.commands", 99, b"", b"")])
+            assert follower.take(10, 0.2) == []
+
     # Writers
 
     def test_second_holder_is_refused_and_told_who_holds(self, log: EventLog, url: str) -> None:
