@@ -8,15 +8,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventlog.contract import LogReader
 from eventlog.errors import LogDamaged, LogError
-from processors.hosts.journal import batches, last, newest_snapshot
+from processors.hosts.journal import Saved, batches, last, make_snapshot, newest_snapshot
 from processors.hosts.merge import Stream
 from processors.hosts.replay import Build, Written, from_snapshot, restore
 from processors.pipeline import Pipeline
 from schemas import Batch, Configured, Snapshot, StrategySetting, evolve
+
+Installed = Callable[[Configured], str]
+"""Why the installed code is not that of a configuration; "" where it is."""
 
 
 class ConfigurationChanged(LogError):
@@ -34,13 +38,25 @@ class Recovered:
     replayed: int = 0
     """Inputs that were applied again since the snapshot."""
     new_epoch: bool = False
+    closing: Saved = ()
+    """The snapshot at the end of the epoch before, where that has none in the log."""
 
 
-def recover(log: LogReader, partition: int, configured: Configured, build: Build) -> Recovered:
+def recover(
+    log: LogReader,
+    partition: int,
+    configured: Configured,
+    build: Build,
+    *,
+    installed: Installed | None = None,
+    progress: Callable[[int], None] = lambda replayed: None,
+) -> Recovered:
     """Bring a core partition to where the log says it was. Raises `Divergence` where it cannot.
 
     `configured` is what the host is about to run. Where it is not what the last epoch says, a new
-    epoch begins, from the old code's last snapshot, which must stand at the last batch.
+    epoch begins, from the old code's last snapshot, which must stand at the last batch; or, where
+    `installed` says that the code of the epoch before is still there, from its state at that batch.
+    `progress` is told how many inputs have been applied again.
     """
     epoch = last(log, "configuration", partition, Configured)
     end = last(log, "batches", partition, Batch)
@@ -50,10 +66,28 @@ def recover(log: LogReader, partition: int, configured: Configured, build: Build
         Written(log, partition).expect_end()
         return Recovered(pipeline, 1, new_epoch=True)
     if same_configuration(epoch, configured):
-        replayed = _replay(log, partition, epoch, end, pipeline)
+        replayed = _replay(log, partition, epoch, end, pipeline, progress)
         return Recovered(pipeline, epoch.epoch, _positions(end), _next(end), replayed)
-    _cross_epoch(log, epoch, configured, end, pipeline)
-    return Recovered(pipeline, epoch.epoch + 1, _positions(end), _next(end), new_epoch=True)
+    crossed = Recovered(pipeline, epoch.epoch + 1, _positions(end), _next(end), new_epoch=True)
+    if (
+        end is not None
+        and installed is not None
+        and not _closed(log, partition, end)
+        and not installed(epoch)
+    ):
+        old = build(epoch)
+        _replay(log, partition, epoch, end, old, progress)
+        crossed.closing = tuple(make_snapshot(partition, epoch.epoch, end.number, old.snapshot()))
+        restore(pipeline, crossed.closing)
+    else:
+        _cross_epoch(log, epoch, configured, end, pipeline)
+    return crossed
+
+
+def _closed(log: LogReader, partition: int, end: Batch) -> bool:
+    """Whether a snapshot stands at the last batch."""
+    newest = newest_snapshot(log, partition, end.number)
+    return newest is not None and newest[0].batch == end.number
 
 
 def _check_ends(log: LogReader, partition: int, epoch: Configured | None, end: Batch | None) -> None:
@@ -76,7 +110,14 @@ def _positions(end: Batch | None) -> dict[Stream, int]:
     return {} if end is None else {(i.topic, i.partition): i.next for i in end.inputs}
 
 
-def _replay(log: LogReader, partition: int, epoch: Configured, end: Batch | None, pipeline: Pipeline) -> int:
+def _replay(
+    log: LogReader,
+    partition: int,
+    epoch: Configured,
+    end: Batch | None,
+    pipeline: Pipeline,
+    progress: Callable[[int], None],
+) -> int:
     """Follow the recorded order since the newest snapshot up to the last batch; the inputs applied."""
     replay, after = from_snapshot(log, partition, pipeline, _next(end) - 1)
     written = Written(log, partition, after.seqs if after is not None else None)
@@ -89,6 +130,7 @@ def _replay(log: LogReader, partition: int, epoch: Configured, end: Batch | None
         for decision in replay.apply(batch):
             written.expect(decision)
         replayed += batch.records
+        progress(replayed)
     written.expect_end()
     return replayed
 

@@ -1,0 +1,143 @@
+"""The live host: one core partition on a log that goes on, in one process, until it is asked to end.
+
+1. It takes the writer's id of the partition, which fences whoever had it, and recovers from the log.
+2. It reads on from the positions of the last batch: commands, proposals and reports first, the market
+   in order.
+3. It commits by time: what was decided on, with the order of its inputs, in one append; on Kafka that is
+   one transaction, which never spans a wait for input.
+4. Whatever goes wrong ends it; it is started again from the log. No append is tried twice.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eventlog.contract import EventLog, Follower, Stream, Writer
+from eventlog.roles import Beat, Beats, Stop
+from processors.hosts.livemerge import LiveMerge
+from processors.hosts.merge import MARKET, input_streams
+from processors.hosts.recovery import Installed, recover
+from processors.hosts.replay import Build
+from processors.hosts.worker import Worker, open_epoch, rare_collections
+from schemas import Configured, exact
+
+PAGE = 5000
+FULL = 20_000
+"""Inputs after which a batch is committed before its time."""
+POLL_S = 0.005
+"""How long a look at the market may last: a command that comes meanwhile waits so long at most."""
+BEAT_S = 0.2
+UNDECIDED = 10
+"""Inputs that led to no decision may wait so many commit intervals for their batch: nothing hangs on it."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often decisions are committed, and how long a silent input is waited for (seconds)."""
+
+    commit_s: float = 0.02
+    wait_s: float = 0.05
+
+
+class LiveHost:
+    """Runs a core partition as a service: `LiveHost(log, partition, configured, build).run(beats, stop)`."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        partition: int,
+        configured: Configured,
+        build: Build,
+        *,
+        installed: Installed | None = None,
+        cadence: Cadence = Cadence(),
+        take_over: bool = True,
+    ) -> None:
+        """`installed` says whether the code of an earlier epoch is still there: see `recover`."""
+        self.log, self.partition = log, partition
+        self._configured, self._build, self._installed = configured, build, installed
+        self._cadence, self._take_over = cadence, take_over
+
+    def run(self, beats: Beats, stop: Stop) -> int:
+        """Decide on what comes until `stop`, then leave a snapshot; how many inputs were taken.
+
+        Raises whatever goes wrong: the log then stands at its last batch.
+        """
+        with (
+            exact(),
+            rare_collections(),
+            self.log.writer(f"core-{self.partition}", take_over=self._take_over) as writer,
+        ):
+            worker = self._worker(writer, beats)
+            market, facts = _split(worker.positions)
+            with self.log.follow(market) as ticks, self.log.follow(facts) as orders:
+                _Loop(worker, ticks, orders, self._cadence, beats).run(stop)
+            worker.finish()
+            return worker.taken
+
+    def _worker(self, writer: Writer, beats: Beats) -> Worker:
+        core = recover(
+            self.log,
+            self.partition,
+            self._configured,
+            self._build,
+            installed=self._installed,
+            progress=lambda replayed: beats(Beat(replayed)),
+        )
+        open_epoch(writer, core, self._configured)
+        streams = input_streams(self.log, self.partition, core.pipeline.inputs)
+        firsts = {stream: self.log.bounds(*stream)[0] for stream in streams}
+        return Worker(writer, core, self.partition, self._configured.settings.snapshot_every, firsts)
+
+
+def _split(positions: Mapping[Stream, int]) -> tuple[dict[Stream, int], dict[Stream, int]]:
+    """Positions in the market topics, and in all others."""
+    market = {stream: at for stream, at in positions.items() if stream[0] in MARKET}
+    return market, {stream: at for stream, at in positions.items() if stream not in market}
+
+
+class _Loop:
+    """Read, decide, commit."""
+
+    def __init__(
+        self, worker: Worker, ticks: Follower, orders: Follower, cadence: Cadence, beats: Beats
+    ) -> None:
+        self._worker, self._ticks, self._orders, self._beats = worker, ticks, orders, beats
+        self._commit_s = cadence.commit_s
+        self._merge = LiveMerge(worker.streams, cadence.wait_s)
+        self._since = 0.0
+        """When the oldest input that is not committed was taken."""
+        self._beaten = 0.0
+
+    def run(self, stop: Stop) -> None:
+        while not stop():
+            now = clock.monotonic()
+            self._take(now)
+            self._commit_when_due(clock.monotonic())
+            if now - self._beaten >= BEAT_S:
+                self._beaten = now
+                self._beats(Beat(self._worker.taken, self._worker.positions))
+
+    def _take(self, now: float) -> None:
+        merge, worker = self._merge, self._worker
+        take = worker.take
+        had = len(worker.order)
+        for source, record in merge.add(self._orders.take(PAGE, 0), now):
+            take(source, record)
+        came = self._ticks.take(PAGE, POLL_S)
+        merge.add(came, clock.monotonic())
+        if not merge.is_empty:
+            for source, record in merge.ready(self._ticks.is_at_end, clock.monotonic()):
+                take(source, record)
+        if not had and worker.order:
+            self._since = now
+
+    def _commit_when_due(self, now: float) -> None:
+        worker = self._worker
+        if not worker.order:
+            return
+        patience = self._commit_s * (1 if worker.has_decided else UNDECIDED)
+        if now - self._since >= patience or len(worker.order) >= FULL:
+            worker.commit()
