@@ -2,7 +2,7 @@
 
 from eventlog.contract import EventLog, Follower, LogReader, LogSpec, Stream, Writer
 from eventlog.heads import check_heads, fingerprint, heads
-from eventlog.positions import last_rows
+from eventlog.positions import last_of, last_rows
 from eventlog.urls import create_log, open_log
 from eventlog.verify import Fault, SealReport, check_seals
 
@@ -20,6 +20,7 @@ __all__ = [
     "create_log",
     "fingerprint",
     "heads",
+    "last_of",
     "last_rows",
     "open_log",
 ]

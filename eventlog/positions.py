@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from eventlog.contract import LogReader, Stream
@@ -17,19 +18,20 @@ def last_rows(log: LogReader, source: str) -> dict[Stream, int]:
         if topic.kind != "market" or topic.name == "market.marks":
             continue
         for partition in range(log.partitions(topic.name)):
-            row = _last_row(log, topic.name, partition, source)
-            if row is not None:
-                found[topic.name, partition] = row
+            last = last_of(log, (topic.name, partition), lambda event: event.source == source)
+            if last is not None:
+                found[topic.name, partition] = int(last.row)
     return found
 
 
-def _last_row(log: LogReader, topic: str, partition: int, source: str) -> int | None:
-    first, position = log.bounds(topic, partition)
+def last_of(log: LogReader, stream: Stream, is_wanted: Callable[[Any], bool]) -> Any:
+    """The last event of a partition that is wanted; None if there is none. Read backwards from the end."""
+    first, position = log.bounds(*stream)
     while position > first:
         start = max(first, position - PAGE)
-        for record in reversed(log.read(topic, partition, gte=start, lt=position, limit=PAGE)):
-            event: Any = decode(topic, record.value)
-            if not isinstance(event, Unreadable) and event.source == source:
-                return int(event.row)
+        for record in reversed(log.read(*stream, gte=start, lt=position, limit=PAGE)):
+            event = decode(record.topic, record.value)
+            if not isinstance(event, Unreadable) and is_wanted(event):
+                return event
         position = start
     return None

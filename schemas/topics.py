@@ -44,7 +44,7 @@ TOPICS = _topics(
     Topic("configuration", "journal", "partition", "account", ("core",)),
     Topic("batches", "journal", "partition", "account", ("core",)),
     Topic("snapshots", "journal", "partition", "account", ("core",)),
-    Topic("dead-letters", "journal", "partition", "account", ("core", "import", "strategies")),
+    Topic("dead-letters", "journal", "partition", "account", ("core", "feed", "import", "strategies")),
     Topic("seals", "journal", "partition", "one", ("store", "seal")),
     Topic("roles", "journal", "partition", "one", ("heartbeat",)),
     Topic("alerts", "journal", "rule", "one", ("strategies",)),

@@ -182,7 +182,7 @@ class Gate:
             state = self._symbols[event.symbol] = _Symbol()
         before = max(state.times.get(event.topic, 0), self._now)
         if event.ts < before:
-            return BACK, f"{_iso(event.ts)} after {_iso(before)}"
+            return BACK, f"{iso_ns(event.ts)} after {iso_ns(before)}"
         fault = fault or self._move(state, prices)
         if price is not None and price > 0:
             state.seen = price
@@ -268,14 +268,19 @@ class Gate:
                 gaps.longest, gaps.since = until - since, since
 
     def _set_aside(self, event: Any, reason: str, details: str) -> DeadLetter:
-        symbol = event.symbol or EVERY_SYMBOL
-        self.report.quarantined[reason, symbol] += 1
-        return DeadLetter(
-            place=dead_letter_place(event.source, event.row),
-            key=symbol,
-            bytes=base64.b64encode(encode(event)).decode(),
-            reason=f"{reason}: {details}",
-        )
+        letter = set_aside(event, f"{reason}: {details}")
+        self.report.quarantined[reason, letter.key] += 1
+        return letter
+
+
+def set_aside(event: Any, reason: str) -> DeadLetter:
+    """What goes to the dead letters in the place of a market event."""
+    return DeadLetter(
+        place=dead_letter_place(event.source, event.row),
+        key=event.symbol or EVERY_SYMBOL,
+        bytes=base64.b64encode(encode(event)).decode(),
+        reason=reason,
+    )
 
 
 def dead_letter_place(source: str, row: int) -> str:
@@ -290,7 +295,8 @@ def imported_row(letter: DeadLetter) -> tuple[str, int] | None:
     return (source, int(row)) if head == "import" and row.isdecimal() else None
 
 
-def _iso(ts: int) -> str:
+def iso_ns(ts: int) -> str:
+    """A time in ISO 8601, UTC, to the nanosecond."""
     return f"{datetime.fromtimestamp(ts // SECOND_NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts % SECOND_NS:09}Z"
 
 

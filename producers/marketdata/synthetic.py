@@ -52,8 +52,13 @@ class Synthetic:
         """A digest of the arguments."""
         return digest(repr(self).encode())[:12]
 
-    def events(self) -> Iterator[Event]:
+    def check(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """How many events there are."""
+        return self.quotes + 2
+
+    def events(self, source: str | None = None) -> Iterator[Event]:
         """SessionOpened, the quotes, SessionClosed; memory does not grow with their number."""
+        source = source or self.source
         session = datetime.fromtimestamp(self.start // SECOND_NS, UTC).date().isoformat()
         close = self._at(self.quotes)
         yield SessionOpened(
@@ -62,14 +67,14 @@ class Synthetic:
             close=close,
             extended_open=self.start,
             extended_close=close,
-            source=self.source,
+            source=source,
             row=1,
         )
-        yield from self._quotes()
-        yield SessionClosed(session=session, ts=close, source=self.source, row=self.quotes + 2)
+        yield from self._quotes(source)
+        yield SessionClosed(session=session, ts=close, source=source, row=self.quotes + 2)
 
-    def _quotes(self) -> Iterator[Quote]:
-        draw, source, symbols = Random(self.seed).random, self.source, self.symbols
+    def _quotes(self, source: str) -> Iterator[Quote]:
+        draw, symbols = Random(self.seed).random, self.symbols
         bids = [2000 + int(draw() * 18000) for _ in symbols]
         for i in range(self.quotes):
             which = int(draw() * len(symbols))
