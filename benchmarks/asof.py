@@ -15,8 +15,8 @@ from tape.wiring import build
 POINTS = 20
 
 
-def run(events: int = 1_000_000) -> list[Figure]:
-    """The median and the slowest of random moments (ms); five million events take minutes to write."""
+def run(events: int = 5_000_000) -> list[Figure]:
+    """The median and the slowest of random moments (ms); they take minutes to write."""
     with a_log("asof.sqlite") as log:
         fill(log, events)
         made = configured(log)
