@@ -14,14 +14,16 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import kafka, postgres, schemas, topics
+from tape.commands import config, kafka, postgres, schemas, topics
 from tape.commands.asof import asof
 from tape.commands.backtest import backtest
 from tape.commands.demo import demo
 from tape.commands.fills import fills
 from tape.commands.importing import import_
 from tape.commands.options import FAILED, STOPPED, WRONG
+from tape.commands.play import play
 from tape.commands.project import project
+from tape.commands.run import run
 from tape.commands.status import status
 from tape.commands.trace import trace
 from tape.commands.verify import verify
@@ -44,8 +46,11 @@ app.command(short_help="How a log stands: accounts, positions, breaker, freshnes
 app.command("import", cls=Sectioned, short_help="Bring market data into a log, through a quality gate.")(
     import_
 )
+app.command(cls=Sectioned, short_help="Play market data into a log, with their own spacing in time.")(play)
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.command(short_help="Bring a log's decisions into Postgres, to be asked in SQL.")(project)
+app.command(short_help="Run one role of the live plane in this process.")(run)
+app.add_typer(config.app, name="config")
 app.add_typer(postgres.app, name="postgres")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")

@@ -28,19 +28,24 @@ class LimitsError(WrongInput):
 
 def read_limits(file: Path | None, defaults: dict[str, Any]) -> Limits:
     """The limits of `file` over `defaults`. Raises `LimitsError`."""
-    given = {} if file is None else _read(file)
+    return limits_of({} if file is None else _read(file), defaults, f"limits file {file}")
+
+
+def limits_of(table: dict[str, Any], defaults: dict[str, Any], where: str) -> Limits:
+    """The limits of a TOML table over `defaults`. Raises `LimitsError`, which says `where` it stands."""
+    given = dict(table)
     fields = Limits.model.model_fields
     for name, value in given.items():
         if name not in fields:
             known = ", ".join(sorted(fields))
-            raise LimitsError(f"limits file {file}: there is no limit '{name}'; the limits are: {known}")
+            raise LimitsError(f"{where}: there is no limit '{name}'; the limits are: {known}")
         if value == NONE and type(None) in get_args(fields[name].annotation):
             given[name] = None
         elif isinstance(value, bool) != (fields[name].annotation is bool):
             wanted = "true or false" if fields[name].annotation is bool else "not true or false"
-            raise LimitsError(f"limits file {file}: {name} is {_said(value)}; it must be {wanted}")
+            raise LimitsError(f"{where}: {name} is {_said(value)}; it must be {wanted}")
         elif isinstance(value, Decimal) and value.is_finite() and not fits(value):
-            raise LimitsError(f"limits file {file}: {name} is {value}; it has too many digits")
+            raise LimitsError(f"{where}: {name} is {value}; it has too many digits")
     if isinstance(given.get("restricted"), list):
         given["restricted"] = [s.upper() if isinstance(s, str) else s for s in given["restricted"]]
     try:
@@ -48,9 +53,7 @@ def read_limits(file: Path | None, defaults: dict[str, Any]) -> Limits:
     except ValidationError as problem:
         first = problem.errors()[0]
         key = str(first["loc"][0])
-        raise LimitsError(
-            f"limits file {file}: {key} is {_said(given[key])}; {_remedy(first['msg'])}"
-        ) from problem
+        raise LimitsError(f"{where}: {key} is {_said(given[key])}; {_remedy(first['msg'])}") from problem
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""`tape run`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tape.commands.options import STOPPED, wrong
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file, as deploy/tape.toml.  [default: tape.toml here, if there is one]",
+    ),
+]
+LogOption = Annotated[
+    str | None,
+    typer.Option("--log", metavar="URL", help="sqlite:PATH or kafka://HOST:PORT/NAME, over TAPE_LOG."),
+]
+
+
+class RoleName(StrEnum):
+    feed = "feed"
+    heartbeat = "heartbeat"
+    core = "core"
+    project = "project"
+    seal = "seal"
+
+
+def config_file(given: Path | None) -> Path | None:
+    """The configuration to read: the one given, or the usual one where it exists."""
+    usual = Path("tape.toml")
+    return given or (usual if usual.exists() else None)
+
+
+def run(
+    role: Annotated[RoleName, typer.Argument(metavar="ROLE", help=f"{', '.join(RoleName)}.")],
+    config: ConfigOption = None,
+    log: LogOption = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Which strategy of the configuration.")
+    ] = "",
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            "--instance",
+            metavar="NAME",
+            help="Which of several processes of this role it is, in its heartbeats.  [default: the machine's "
+            "name]",
+        ),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", metavar="FILE", help="Is there while the role is ready."),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Serve Prometheus metrics on 127.0.0.1.  [default: none]",
+        ),
+    ] = None,
+) -> None:
+    """Run one role of the live plane in this process, until SIGTERM or Ctrl-C.
+
+    \b
+    feed       plays market data of [feed] into the log
+    heartbeat  says sessions and the time on a log that no player feeds
+    core       decides: a process for each partition that has accounts
+    project    brings decisions into Postgres
+    seal       seals what is on Kafka; a file seals itself
+
+    The log must be there: `tape up` and `tape config apply` make it. What it does is told on standard error,
+    a JSON object a line where that is no terminal, and once a second on topic `roles`. Whatever goes wrong
+    ends it; start it again, as `tape up` does: it goes on from the log.
+
+    \b
+    Exit codes:
+      0    ended by SIGTERM
+      1    it failed; the message says why
+      2    wrong input, or a wrong configuration; nothing was written
+      70   its loop gave no sign for 30 s
+      130  ended by Ctrl-C
+    """
+    import signal
+
+    from tape.commands.options import users_code
+    from tape.config import load
+    from tape.roles import Role, named
+    from tape.running import Signals, instance_name, run_role
+    from tape.supervisor import die_with_parent
+
+    die_with_parent()
+    loaded = load(config_file(config), log=log)
+    if role == "strategies" and name not in (names := [r.name for r in named(loaded) if r.kind == role]):
+        raise wrong(
+            "name", f"'{name}' is no strategy outside the core; there are: {', '.join(names) or 'none'}"
+        )
+    stop = Signals()
+    with users_code(), stop.listening():
+        run_role(
+            Role(role.value, name),
+            loaded,
+            stop,
+            instance=instance or instance_name(),
+            ready_file=ready_file,
+            metrics_port=metrics_port,
+        )
+    raise typer.Exit(STOPPED if stop.number == signal.SIGINT else 0)

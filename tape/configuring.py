@@ -1,0 +1,224 @@
+"""What a live configuration comes to: core settings by partition, a log that is made, accounts opened."""
+
+from __future__ import annotations
+
+import secrets
+import time as clock
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from eventlog import EventLog, LogReader, LogSpec, create_log, open_log
+from eventlog.errors import LogExists, LogNotFound, LogUnreachable
+from producers.operator import COMMANDS, command_record
+from schemas import (
+    Configured,
+    CoreSettings,
+    Limits,
+    OpenAccount,
+    StrategySetting,
+    decode,
+    log_prefix,
+    partition_of,
+)
+from tape.config import AccountConfig, ConfigError, FeedConfig, LiveConfig, StrategyConfig
+from tape.importing import DataWanted, SyntheticWanted, open_reader
+from tape.limits import limits_of, read_limits
+from tape.logs import file_of, url_of
+from tape.strategies import load_strategy
+from tape.wiring import build, configure
+
+MS = 1_000_000
+"""Nanoseconds."""
+
+
+def configured_for(config: LiveConfig, log: LogReader, partition: int) -> Configured:
+    """The configuration of a core partition: the strategies inside it, of the accounts that are there.
+
+    Raises `LoadError`.
+    """
+    partitions = log.partitions(COMMANDS)
+    settings = _settings(
+        config,
+        log_prefix(log.id),
+        tuple(
+            strategy_setting(s)
+            for s in config.strategies
+            if s.where == "core" and partition_of(s.account, partitions) == partition
+        ),
+    )
+    return configure(settings, log=log.id, time=log.time, partition=partition)
+
+
+def _settings(config: LiveConfig, prefix: str, strategies: tuple[StrategySetting, ...]) -> CoreSettings:
+    core = config.core
+    return CoreSettings(
+        log_prefix=prefix,
+        simulated=core.simulated,
+        mark=core.mark,
+        mark_extended=core.mark_extended,
+        max_spread=core.max_spread,
+        resolution=core.resolution_ms * MS,
+        stale_after=core.stale_after_ms * MS,
+        pnl_interval=core.pnl_interval_ms * MS,
+        buffer=core.buffer,
+        min_change=core.min_change,
+        fee=core.fee,
+        slippage_bps=core.slippage_bps,
+        latency=core.latency_ms * MS,
+        size=core.size,
+        stop_trigger=core.stop_trigger,
+        retain_sessions=core.retain_sessions,
+        snapshot_every=core.snapshot_every,
+        strategies=strategies,
+    )
+
+
+def strategy_setting(strategy: StrategyConfig) -> StrategySetting:
+    """A strategy as `Configured` records it. Raises `LoadError`."""
+    loaded = load_strategy(strategy.kind, strategy.params)
+    return StrategySetting(
+        name=strategy.name,
+        kind=strategy.kind,
+        version=loaded.version,
+        digest=loaded.digest,
+        account=strategy.account,
+        symbols=strategy.symbols,
+        params=strategy.params,
+    )
+
+
+def check(config: LiveConfig) -> None:
+    """Refuse what would stop a role later: strategies, limits, data that cannot be had, a log's name.
+
+    Raises `ConfigError`, `LoadError`, `LimitsError`, `DataError`; nothing is written.
+    """
+    if config.log is not None:
+        url_of(config.log)
+    if config.feed is not None:
+        open_reader(data_of(config.feed))
+    check_core(config)
+
+
+def check_core(config: LiveConfig) -> None:
+    """Refuse what would stop the core. Raises `ConfigError`, `LoadError`, `LimitsError`."""
+    for account in config.accounts:
+        limits_for(account)
+    settings = _settings(config, "check", tuple(strategy_setting(s) for s in config.strategies))
+    try:
+        build(configure(settings, log="check", time=config.time, partition=0))
+    except (ValueError, TypeError) as problem:
+        raise ConfigError(f"strategies: {problem}") from problem
+
+
+def limits_for(account: AccountConfig) -> Limits:
+    """The limits that an account is opened with. Raises `LimitsError`."""
+    if isinstance(account.limits, Path):
+        return read_limits(account.limits, {})
+    return limits_of(account.limits, {}, f"accounts.{account.id}.limits")
+
+
+def data_of(feed: FeedConfig) -> DataWanted:
+    """The data that a feed plays."""
+    synthetic = SyntheticWanted(feed.seed, feed.rate, feed.volatility, feed.spread)
+    return DataWanted(
+        data=() if feed.data is None else (feed.data,),
+        symbols=feed.symbols,
+        first=feed.first,
+        last=feed.last,
+        resolution=feed.resolution,
+        adjusted=feed.adjusted,
+        hours=feed.hours,
+        allow_missing=feed.allow_missing,
+        synthetic=synthetic if feed.data is None else None,
+    )
+
+
+# ------------------------------------------------------------ the log and its accounts
+
+
+def open_or_make(config: LiveConfig, url: str) -> EventLog:
+    """The log of the configuration, made where there is none.
+
+    Raises `ConfigError` for one of another time or other partitions, `LogUnreachable`.
+    """
+    log = _opened(url)
+    if log is None:
+        spec = LogSpec(
+            secrets.token_hex(16), config.time, config.account_partitions, config.market_partitions
+        )
+        if (file := file_of(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return create_log(url, spec)
+        except LogExists:
+            log = open_log(url)
+    found, wanted = log.spec, config
+    for key in ("time", "account_partitions", "market_partitions"):
+        if getattr(found, key) != getattr(wanted, key):
+            log.close()
+            raise ConfigError(
+                f"{key} is {getattr(wanted, key)}, and {url} was made with {getattr(found, key)}: set it to "
+                "that, or name another log"
+            )
+    return log
+
+
+def _opened(url: str) -> EventLog | None:
+    try:
+        return open_log(url)
+    except LogUnreachable:
+        raise
+    except LogNotFound:
+        return None
+
+
+def open_accounts(config: LiveConfig, log: EventLog) -> list[str]:
+    """Ask for the accounts of the configuration that were not asked for yet; their names."""
+    new = [a for a in config.accounts if a.id not in set(_asked_for(log))]
+    if new:
+        ts = _opening_time(config)
+        with log.writer(f"operator-{secrets.token_hex(4)}") as writer:
+            writer.append([command_record(_opening(account, ts), log) for account in new])
+    return [account.id for account in new]
+
+
+def _asked_for(log: LogReader) -> Iterator[str]:
+    for partition in range(log.partitions(COMMANDS)):
+        position = log.bounds(COMMANDS, partition)[0]
+        while records := log.read(COMMANDS, partition, gte=position):
+            position = records[-1].offset + 1
+            for record in records:
+                command = decode(COMMANDS, record.value)
+                if isinstance(command, OpenAccount):
+                    yield command.account
+
+
+def _opening_time(config: LiveConfig) -> int:
+    """Now (UTC ns); where data are played on their own time, before their first session."""
+    if config.time == "wall":
+        return clock.time_ns()
+    if config.feed is None:
+        return 0
+    from producers.sessions import sessions
+
+    return sessions(config.feed.first, config.feed.first + timedelta(days=14))[0].extended_open - 1
+
+
+def _opening(account: AccountConfig, ts: int) -> OpenAccount:
+    is_margin = account.kind == "margin"
+    multiplier = account.multiplier or Decimal(2 if is_margin else 1)
+    return OpenAccount(
+        id=f"open-{account.id}",
+        account=account.id,
+        ts=ts,
+        who="tape up",
+        why="the configuration names it",
+        cash=account.cash,
+        kind=account.kind,
+        multiplier=multiplier,
+        shorting=is_margin if account.shorting is None else account.shorting,
+        fractions=account.fractions,
+        limits=limits_for(account),
+    )

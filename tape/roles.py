@@ -1,0 +1,154 @@
+"""The roles of the live plane: which a configuration names, and how each is wired.
+
+A role's function works until it is asked to stop. Each is wired in one small function here, which
+imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eventlog import open_log
+from eventlog.roles import Beat, Beats, Stop
+from eventlog.urls import is_kafka
+from tape.errors import WrongInput
+
+if TYPE_CHECKING:
+    from projections.postgres.projector import Done
+    from tape.config import LiveConfig
+
+
+class RoleError(WrongInput):
+    """A role cannot be run as asked; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a role is to do: `name` says which of several, a strategy or a rule."""
+
+    config: LiveConfig
+    url: str
+    name: str
+    beats: Beats
+    stop: Stop
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role that a configuration names."""
+
+    kind: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name among all roles, also that of its heartbeats."""
+        return f"{self.kind}-{self.name}" if self.name else self.kind
+
+
+def named(config: LiveConfig, *, projects: bool | None = None) -> list[Role]:
+    """The roles that a configuration names, in the order of their start.
+
+    `projects`: whether there is a Postgres server, else it is as the configuration says.
+    """
+    roles = [Role("core")]
+    if not config.core.simulated:
+        roles = [Role("broker-sim"), Role("gateway"), *roles]
+    roles += [Role("strategies", s.name) for s in config.strategies if s.where != "core"]
+    if config.log is not None and is_kafka(config.log):
+        roles.append(Role("seal"))
+    if projects or (projects is None and config.postgres_dsn):
+        roles.append(Role("project"))
+    if config.feed is not None:
+        roles.append(Role("feed"))
+    elif config.time == "wall":
+        roles.append(Role("heartbeat"))
+    return roles
+
+
+def run_task(kind: str, task: Task) -> None:
+    """Do a role's work until `task.stop`. Raises `RoleError`, and whatever goes wrong."""
+    KINDS[kind](task)
+
+
+# ------------------------------------------------------------ one function a role
+
+
+def _feed(task: Task) -> None:
+    from producers.player import Pace, run_feed
+    from tape.configuring import data_of
+    from tape.importing import open_reader
+
+    feed = task.config.feed
+    if feed is None:
+        raise RoleError("the configuration has no [feed]: add one, it says which data are played")
+    reader = open_reader(data_of(feed))
+    pace = Pace(float("inf") if feed.speed == "max" else feed.speed, feed.keep_times)
+    with open_log(task.url) as log:
+        run_feed(log, reader, pace, beats=task.beats, stop=task.stop)
+
+
+def _core(task: Task) -> None:
+    from processors.hosts.live import Cadence
+    from tape.configuring import check_core, configured_for
+    from tape.core import run_core
+
+    config = task.config
+    check_core(config)
+    cadence = Cadence(config.commit_ms / 1000, config.wait_ms / 1000)
+    with open_log(task.url, read_only=True) as log:
+        run_core(
+            task.url,
+            lambda partition: configured_for(config, log, partition),
+            cadence=cadence,
+            beats=task.beats,
+            stop=task.stop,
+        )
+
+
+def _heartbeat(task: Task) -> None:
+    from producers.heartbeat import run_heartbeat
+
+    with open_log(task.url) as log:
+        run_heartbeat(log, beats=task.beats, stop=task.stop)
+
+
+def _seal(task: Task) -> None:
+    from eventlog.sealing import run_seal
+
+    if not is_kafka(task.url):
+        raise RoleError(f"{task.url} seals itself: leave this role out; only logs on Kafka need it")
+    with open_log(task.url) as log:
+        run_seal(log, beats=task.beats, stop=task.stop)
+
+
+def _project(task: Task) -> None:
+    from projections.postgres.projector import connect, projecting
+    from tape.projecting import start_server
+
+    server = task.config.postgres_dsn or str(start_server(None)["dsn"])
+    with (
+        open_log(task.url, read_only=True) as log,
+        connect(server) as connection,
+        projecting(connection, log) as projector,
+    ):
+        projector.follow(stop=lambda: task.beats(_projected(projector.done)) or task.stop())  # type: ignore[func-returns-value]
+
+
+def _projected(done: Done) -> Beat:
+    positions = {("batches", partition): at.next for partition, at in done.positions.items()}
+    for partition, at in done.positions.items():
+        positions |= {(topic, partition): offset for topic, offset in at.topics.items()}
+    return Beat(done.decisions, positions)
+
+
+KINDS: dict[str, Callable[[Task], None]] = {
+    "feed": _feed,
+    "heartbeat": _heartbeat,
+    "core": _core,
+    "project": _project,
+    "seal": _seal,
+}
+"""What there is to run, in the order in which it is ended: what brings in first, what reads last."""
