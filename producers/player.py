@@ -101,14 +101,16 @@ class Pace:
 class Played:
     """What a play has done so far.
 
-    `skipped` had been written before, `parked` was ahead of its receipt; `late_s` and `late_max_s` say how
-    far it is, and was at most, behind its schedule.
+    `events` are those of the data gone through; `skipped` had been written before, `parked` was ahead of
+    its receipt. `late_s` and `late_max_s` say how far it is behind its schedule, and was at most since it
+    had caught up with it.
     """
 
     source: str
     pace: Pace
     resumed: bool
     written: Counter[str] = field(default_factory=Counter)
+    events: int = 0
     skipped: int = 0
     parked: int = 0
     first: int = 0
@@ -343,7 +345,7 @@ def _require_order(log: LogReader, own: str, last: int) -> None:
                 event: Any = decode(record.topic, record.value)
                 if getattr(event, "ts", 0) > last and getattr(event, "source", "") != own:
                     raise BadRequest(
-                        f"{log.url} has data up to {iso_ns(event.ts)}, and these go on from {iso_ns(last)}: "
+                        f"{log.url} has data up to {iso_ns(event.ts)}, and these go on from {iso_ns(last + 1)}: "
                         "play what is younger, or into another log; a play that was stopped goes on "
                         "with --resume"
                     )
@@ -369,6 +371,8 @@ class _Run:
         self._now, self._began = clock(), time.monotonic_ns()
         self._first_written = self._began
         self._is_cut = False
+        self._is_on_time = False
+        """Whether it has caught up with what was due when it began: after a kill that may be much."""
 
     def run(self) -> None:
         fresh = self._fresh()
@@ -394,14 +398,10 @@ class _Run:
 
     def _fresh(self) -> Iterator[Event]:
         """What the log lacks of the script."""
-        done, partition = self._done, self._feed.partition
-        if not done:
-            yield from self._script.events()
-            return
-        played = self._played
+        done, partition, played = self._done, self._feed.partition, self._played
         for event in self._script.events():
-            row = _row(event)
-            if row <= max(done.get((event.topic, partition(event)), 0), self._set_aside):
+            played.events += type(event) is not Heartbeat
+            if done and _row(event) <= max(done.get((event.topic, partition(event)), 0), self._set_aside):
                 played.skipped += 1
                 if played.skipped % BATCH == 0:
                     self._report(played)
@@ -431,7 +431,9 @@ class _Run:
         if not math.isinf(self._speed):
             late = 0 if waiting is None else self._due() - _ts(waiting)
             played.late_s = max(late / self._speed / SECOND_NS, 0.0)
-            played.late_max_s = max(played.late_max_s, played.late_s)
+            before = played.late_max_s if self._is_on_time else 0.0
+            played.late_max_s = max(before, played.late_s)
+            self._is_on_time = self._is_on_time or played.late_s < LATE_S
 
     def _tell(self) -> None:
         self._played.written, self._played.parked = self._feed.written, self._feed.parked
