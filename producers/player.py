@@ -115,8 +115,9 @@ class Played:
     parked: int = 0
     first: int = 0
     last: int = 0
-    """Times of the first and the last event written (UTC ns)."""
+    """Times of the first and the last event written, heartbeats left out (UTC ns)."""
     seconds: float = 0.0
+    """From the first event to the last."""
     late_s: float = 0.0
     late_max_s: float = 0.0
     finished: bool = False
@@ -345,9 +346,9 @@ def _require_order(log: LogReader, own: str, last: int) -> None:
                 event: Any = decode(record.topic, record.value)
                 if getattr(event, "ts", 0) > last and getattr(event, "source", "") != own:
                     raise BadRequest(
-                        f"{log.url} has data up to {iso_ns(event.ts)}, and these go on from {iso_ns(last + 1)}: "
-                        "play what is younger, or into another log; a play that was stopped goes on "
-                        "with --resume"
+                        f"{log.url} has data up to {iso_ns(event.ts)}, and these go on from "
+                        f"{iso_ns(last + 1)}: play what is younger, or into another log; a play that was "
+                        "stopped goes on with --resume"
                     )
 
 
@@ -425,9 +426,10 @@ class _Run:
 
     def _note(self, batch: list[Any], waiting: Any) -> None:
         played = self._played
-        times = [ts for event in batch if (ts := _ts(event))]
+        times = [ts for event in batch if type(event) is not Heartbeat and (ts := _ts(event))]
         if times:
             played.first, played.last = played.first or times[0], times[-1]
+            played.seconds = (time.monotonic_ns() - self._first_written) / SECOND_NS
         if not math.isinf(self._speed):
             late = 0 if waiting is None else self._due() - _ts(waiting)
             played.late_s = max(late / self._speed / SECOND_NS, 0.0)
@@ -437,7 +439,6 @@ class _Run:
 
     def _tell(self) -> None:
         self._played.written, self._played.parked = self._feed.written, self._feed.parked
-        self._played.seconds = (time.monotonic_ns() - self._first_written) / SECOND_NS
         self._report(self._played)
 
     def _rest(self, tick: int, waiting: Any) -> None:

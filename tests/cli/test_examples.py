@@ -17,6 +17,7 @@ PAGES = (
     "README",
     "docs/how-to/import-my-own-data",
     "docs/how-to/look-into-a-log",
+    "docs/how-to/play-data-live",
     "docs/how-to/read-a-brokers-export",
     "docs/how-to/what-did-i-hold",
     "docs/how-to/why-is-my-pnl-this",

@@ -58,7 +58,7 @@ def test_what_people_see(tmp_path: Path) -> None:
         "market.status             14",
     ]
     assert said[3].startswith("1,574 events in ")
-    assert said[4:6] == ["from 2013-10-07T13:30:00.000000000Z", "to   2013-10-08T20:00:01.000000000Z"]
+    assert said[4:6] == ["from 2013-10-07T13:30:00.000000000Z", "to   2013-10-08T20:00:00.000000000Z"]
     assert said[6].startswith("log  sqlite:p.sqlite (data time), source play-")
     assert len(said) == 7
     again = tape("play", "p.sqlite", *SPY, *MAX, "--resume", cwd=tmp_path)
