@@ -26,6 +26,7 @@ from tape.commands.project import project
 from tape.commands.run import run
 from tape.commands.status import status
 from tape.commands.trace import trace
+from tape.commands.up import up
 from tape.commands.verify import verify
 from tape.errors import Stopped, StrategyExit, WrongInput
 from tape.help import BacktestCommand, Sectioned
@@ -49,6 +50,7 @@ app.command("import", cls=Sectioned, short_help="Bring market data into a log, t
 app.command(cls=Sectioned, short_help="Play market data into a log, with their own spacing in time.")(play)
 app.command(short_help="Book a broker's executions, and value what they leave.")(fills)
 app.command(short_help="Bring a log's decisions into Postgres, to be asked in SQL.")(project)
+app.command(short_help="Run every role of a configuration on this machine.")(up)
 app.command(short_help="Run one role of the live plane in this process.")(run)
 app.add_typer(config.app, name="config")
 app.add_typer(postgres.app, name="postgres")

@@ -171,8 +171,13 @@ class FeedConfig(_Section):
         default=None, description="A folder in LEAN's layout, or a log; none: a synthetic market."
     )
     symbols: Symbols = Field(description="What is played.")
-    first: date = Field(alias="from", description="First day.")
-    last: date = Field(alias="to", description="Last day, inclusive.")
+    first: date | None = Field(
+        default=None, alias="from", description="First day; a synthetic market needs none."
+    )
+    last: date | None = Field(default=None, alias="to", description="Last day, inclusive.")
+    duration_s: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Synthetic, without days: how long it lasts; a session."
+    )
     speed: Annotated[float, Field(ge=1)] | Literal["max"] = Field(
         default=1, description="How fast, in times of real; on wall time always 1."
     )
@@ -206,9 +211,13 @@ class FeedConfig(_Section):
         return _symbols(value)
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.last < self.first:
+    def _has_days(self) -> Self:
+        if (self.first is None) != (self.last is None):
+            raise ValueError("from and to go together: give both")
+        if self.first is not None and self.last is not None and self.last < self.first:
             raise ValueError("to is before from: exchange them")
+        if self.duration_s is not None and (self.data is not None or self.first is not None):
+            raise ValueError("duration_s is of a synthetic market without days: leave it out")
         return self
 
 

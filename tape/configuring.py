@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time as clock
 from collections.abc import Iterator
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from eventlog import EventLog, LogReader, LogSpec, create_log, open_log
 from eventlog.errors import LogExists, LogNotFound, LogUnreachable
 from producers.operator import COMMANDS, command_record
+from producers.player import Pace
 from schemas import (
     Configured,
     CoreSettings,
@@ -23,9 +24,10 @@ from schemas import (
     partition_of,
 )
 from tape.config import AccountConfig, ConfigError, FeedConfig, LiveConfig, StrategyConfig
-from tape.importing import DataWanted, SyntheticWanted, open_reader
+from tape.importing import DataWanted, SyntheticWanted
 from tape.limits import limits_of, read_limits
 from tape.logs import file_of, url_of
+from tape.playing import PlayWanted, reader_of
 from tape.strategies import load_strategy
 from tape.wiring import build, configure
 
@@ -97,7 +99,7 @@ def check(config: LiveConfig) -> None:
     if config.log is not None:
         url_of(config.log)
     if config.feed is not None:
-        open_reader(data_of(config.feed))
+        reader_of(play_of(config.feed))
     check_core(config)
 
 
@@ -119,10 +121,10 @@ def limits_for(account: AccountConfig) -> Limits:
     return limits_of(account.limits, {}, f"accounts.{account.id}.limits")
 
 
-def data_of(feed: FeedConfig) -> DataWanted:
-    """The data that a feed plays."""
+def play_of(feed: FeedConfig) -> PlayWanted:
+    """What a feed plays."""
     synthetic = SyntheticWanted(feed.seed, feed.rate, feed.volatility, feed.spread)
-    return DataWanted(
+    data = DataWanted(
         data=() if feed.data is None else (feed.data,),
         symbols=feed.symbols,
         first=feed.first,
@@ -133,6 +135,9 @@ def data_of(feed: FeedConfig) -> DataWanted:
         allow_missing=feed.allow_missing,
         synthetic=synthetic if feed.data is None else None,
     )
+    speed = float("inf") if feed.speed == "max" else feed.speed
+    duration = None if feed.duration_s is None else feed.duration_s * 1000 * MS
+    return PlayWanted(data, Pace(speed, feed.keep_times), duration)
 
 
 # ------------------------------------------------------------ the log and its accounts
@@ -196,14 +201,13 @@ def _asked_for(log: LogReader) -> Iterator[str]:
 
 
 def _opening_time(config: LiveConfig) -> int:
-    """Now (UTC ns); where data are played on their own time, before their first session."""
+    """Now (UTC ns); where data are played on their own time, before their first event."""
     if config.time == "wall":
         return clock.time_ns()
     if config.feed is None:
         return 0
-    from producers.sessions import sessions
-
-    return sessions(config.feed.first, config.feed.first + timedelta(days=14))[0].extended_open - 1
+    first: Any = next(iter(reader_of(play_of(config.feed)).events()), None)
+    return 0 if first is None else int(first.ts) - 1
 
 
 def _opening(account: AccountConfig, ts: int) -> OpenAccount:

@@ -77,17 +77,14 @@ def run_task(kind: str, task: Task) -> None:
 
 
 def _feed(task: Task) -> None:
-    from producers.player import Pace, run_feed
-    from tape.configuring import data_of
-    from tape.importing import open_reader
+    from tape.configuring import play_of
+    from tape.playing import run_play
 
     feed = task.config.feed
     if feed is None:
         raise RoleError("the configuration has no [feed]: add one, it says which data are played")
-    reader = open_reader(data_of(feed))
-    pace = Pace(float("inf") if feed.speed == "max" else feed.speed, feed.keep_times)
     with open_log(task.url) as log:
-        run_feed(log, reader, pace, beats=task.beats, stop=task.stop)
+        run_play(log, play_of(feed), beats=task.beats, stop=task.stop)
 
 
 def _core(task: Task) -> None:
@@ -151,4 +148,4 @@ KINDS: dict[str, Callable[[Task], None]] = {
     "project": _project,
     "seal": _seal,
 }
-"""What there is to run, in the order in which it is ended: what brings in first, what reads last."""
+"""What there is to run, in the order of its end: what brings in first, what reads last."""

@@ -52,7 +52,7 @@ def start(
     from eventlog.kafka import broker
     from tape.progress import Stage, progress
 
-    place = _place(folder)
+    place = data_folder(folder)
     running = broker.status(place)
     if running is None and port is not None and not broker.is_free(port):
         raise wrong("port", f"{port} is in use; name another")
@@ -82,7 +82,7 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
     """
     from eventlog.kafka import broker
 
-    place = _place(folder)
+    place = data_folder(folder)
     found = broker.status(place)
     if found is not None:
         _show(found, as_json, "runs")
@@ -99,13 +99,13 @@ def stop(folder: Folder = None, as_json: Json = False) -> None:
     """Stop the broker; its data stays."""
     from eventlog.kafka import broker
 
-    place = _place(folder)
+    place = data_folder(folder)
     stopped = broker.stop(place)
     text = f"stopped; its data stays in {place}" if stopped else f"no broker was running over {place}"
     _print({"stopped": stopped, "running": False, "dir": str(place)}, as_json, text)
 
 
-def _place(folder: Path | None) -> Path:
+def data_folder(folder: Path | None) -> Path:
     """The folder of the data, absolute. Raises `typer.BadParameter` for what is no folder."""
     if folder is None:
         home = Path(os.environ.get("XDG_DATA_HOME") or "")
