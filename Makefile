@@ -47,8 +47,9 @@ types: install ## check types
 imports: install ## check which folder imports which
 	$(BIN)/lint-imports
 
-docs: install ## write docs/reference/commands.md anew from the commands themselves
+docs: install ## write the pages of commands and settings anew from the code itself
 	$(BIN)/typer tape.cli utils docs --name tape | tr -d '\b' | cat -s > docs/reference/commands.md
+	$(BIN)/python -m tape.reference > docs/reference/settings.md
 
 bench: install ## run the benchmarks
 	$(BIN)/python -m benchmarks

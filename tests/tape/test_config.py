@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from eventlog import LogSpec, create_log
-from schemas import OpenAccount, decode, log_prefix, partition_of
+from schemas import CoreSettings, OpenAccount, decode, log_prefix, partition_of
 from support.cli import here, tape
 from support.lean import SAMPLE
-from tape.config import ConfigError, LiveConfig, load, shown
+from tape.config import SECTIONS, ConfigError, LiveConfig, load, shown
 from tape.configuring import check, configured_for, open_accounts, open_or_make
 from tape.errors import WrongInput
+from tape.reference import settings_page
 from tape.wiring import build
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "tape.toml"
@@ -218,3 +219,22 @@ def test_without_a_file_there_are_defaults() -> None:
     assert load(None) == LiveConfig()
     with pytest.raises(WrongInput, match="cannot be read"):
         load(Path("nowhere.toml"))
+
+
+def test_the_page_of_settings_is_that_of_the_models() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_page(), "write it anew: make docs"
+    silent = [
+        f"{model.__name__}.{name}"
+        for model in SECTIONS.values()
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert silent == []
+
+
+def test_every_setting_of_the_core_can_be_made() -> None:
+    """Those that a log and its accounts say are no user's."""
+    fields = set(CoreSettings.model.model_fields) - {"log_prefix", "strategies"}
+    keys = {name.removesuffix("_ms") for name in SECTIONS["core"].model_fields}
+    assert keys == fields
