@@ -15,6 +15,8 @@ from eventlog.kafka.client import consumer
 from eventlog.kafka.cursor import MS_NS
 from schemas import Record
 
+MS_S = 0.001
+
 if TYPE_CHECKING:
     from eventlog.kafka.store import KafkaLog
 
@@ -37,7 +39,7 @@ class KafkaFollower:
         until = clock.monotonic() + timeout_s
         records = self._records(self._consume(limit, 0))
         while not records and (left := until - clock.monotonic()) > 0:
-            records = self._records(self._consume(1, left))
+            records = self._records(self._consume(1, max(left, MS_S)))  # it counts whole milliseconds
             if records and limit > 1:
                 records += self._records(self._consume(limit - 1, 0))
         return records
@@ -47,18 +49,23 @@ class KafkaFollower:
 
     def _records(self, messages: list[Any]) -> list[Record]:
         records: list[Record] = []
-        streams, positions = self._streams, self.positions
+        add, positions = records.append, self.positions
+        place: tuple[str, int] | None = None
+        stream = topic, partition = "", 0
         for message in messages:
+            here = (message.topic(), message.partition())
             error = message.error()
-            stream = streams.get((message.topic(), message.partition()))
-            if error is None and stream is not None:
-                offset = message.offset()
-                value, key = message.value() or b"", message.key() or b""
-                records.append(Record(*stream, offset, key, value, message.timestamp()[1] * MS_NS))
-                positions[stream] = offset + 1
+            if error is not None:
+                self._meet(error, self._streams.get(here), message.offset())
+                place = None
+                continue
+            if here != place:
+                place, stream = here, self._streams[here]
+                topic, partition = stream
                 self._at_end.discard(stream)
-            elif error is not None:
-                self._meet(error, stream, message.offset())
+            offset, key, value = message.offset(), message.key() or b"", message.value() or b""
+            add(Record(topic, partition, offset, key, value, message.timestamp()[1] * MS_NS))
+            positions[stream] = offset + 1
         return records
 
     def _meet(self, error: KafkaError, stream: Stream | None, offset: int | None) -> None:

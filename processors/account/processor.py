@@ -60,6 +60,7 @@ from schemas import (
 
 NOTHING: tuple[Event, ...] = ()
 MARKET = frozenset(CORE_MARKET_INPUTS)
+NEVER = 2**63 - 1
 
 
 class State(msgspec.Struct):
@@ -85,6 +86,8 @@ class Accounts:
         self.desk = Desk(settings)
         self._pnl_interval = settings.pnl_interval
         self._dirty: list[Account] = []
+        self._pnl_due = NEVER
+        """The market time at which the first of them may have to be written."""
         self._handlers = self._table()
         self._market: dict[type, Callable[[Record], None]] = {
             Quote: self._quote,
@@ -120,7 +123,7 @@ class Accounts:
             self._revisit()
         if desk.market.now >= desk.stale_from:
             self._check_stale()
-        if self._dirty:
+        if desk.market.now >= self._pnl_due:
             self._write_pnl()
         return self._taken() if desk.out else NOTHING
 
@@ -213,6 +216,7 @@ class Accounts:
             account = desk.accounts[name]
             if account.changed and account not in self._dirty:
                 self._dirty.append(account)
+                self._pnl_due = min(self._pnl_due, account.pnl_ts + self._pnl_interval)
 
     def _write_pnl(self) -> None:
         """Profit and loss of what changed, at most once an interval of market time."""
@@ -224,6 +228,7 @@ class Accounts:
             elif account.changed:
                 valuation.write_pnl(self.desk, account, self.desk.because())
         self._dirty = kept
+        self._pnl_due = min((a.pnl_ts + self._pnl_interval for a in kept), default=NEVER)
 
     def _check_stale(self) -> None:
         for account in self.desk.each_account():
@@ -323,4 +328,5 @@ class Accounts:
             for symbol in sorted(account.holdings):
                 desk.holds(account, symbol)
         self._dirty = [a for a in desk.each_account() if a.changed]
+        self._pnl_due = 0
         desk.stale_from = valuation.stale_deadline(desk)

@@ -4,7 +4,7 @@
 2. It reads on from the positions of the last batch: commands, proposals and reports first, the market
    in order.
 3. It commits by time: what was decided on, with the order of its inputs, in one append; on Kafka that is
-   one transaction, which never spans a wait for input.
+   one transaction, which never spans a wait for input. Meanwhile it decides on the next inputs.
 4. Whatever goes wrong ends it; it is started again from the log. No append is tried twice.
 """
 
@@ -14,8 +14,10 @@ import time as clock
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventlog.contract import EventLog, Follower, Stream, Writer
+from eventlog import open_log
+from eventlog.contract import EventLog, Follower, Stream
 from eventlog.roles import Beat, Beats, Stop
+from processors.hosts.background import BackgroundWriter
 from processors.hosts.livemerge import LiveMerge
 from processors.hosts.merge import MARKET, input_streams
 from processors.hosts.recovery import Installed, recover
@@ -24,8 +26,8 @@ from processors.hosts.worker import Worker, open_epoch, rare_collections
 from schemas import Configured, exact
 
 PAGE = 5000
-FULL = 20_000
-"""Inputs after which a batch is committed before its time."""
+FULL = 50_000
+"""Inputs after which a batch is committed, and not before, while there is more to read than one page."""
 POLL_S = 0.005
 """How long a look at the market may last: a command that comes meanwhile waits so long at most."""
 BEAT_S = 0.2
@@ -37,7 +39,7 @@ UNDECIDED = 10
 class Cadence:
     """How often decisions are committed, and how long a silent input is waited for (seconds)."""
 
-    commit_s: float = 0.02
+    commit_s: float = 0.01
     wait_s: float = 0.05
 
 
@@ -68,16 +70,18 @@ class LiveHost:
         with (
             exact(),
             rare_collections(),
-            self.log.writer(f"core-{self.partition}", take_over=self._take_over) as writer,
+            open_log(self.log.url) as writing,
+            writing.writer(f"core-{self.partition}", take_over=self._take_over) as holder,
+            BackgroundWriter(holder) as writer,
         ):
             worker = self._worker(writer, beats)
             market, facts = _split(worker.positions)
             with self.log.follow(market) as ticks, self.log.follow(facts) as orders:
-                _Loop(worker, ticks, orders, self._cadence, beats).run(stop)
+                _Loop(worker, writer, ticks, orders, self._cadence, beats).run(stop)
             worker.finish()
             return worker.taken
 
-    def _worker(self, writer: Writer, beats: Beats) -> Worker:
+    def _worker(self, writer: BackgroundWriter, beats: Beats) -> Worker:
         core = recover(
             self.log,
             self.partition,
@@ -87,29 +91,41 @@ class LiveHost:
             progress=lambda replayed: beats(Beat(replayed)),
         )
         open_epoch(writer, core, self._configured)
+        writer.wait()
         streams = input_streams(self.log, self.partition, core.pipeline.inputs)
         firsts = {stream: self.log.bounds(*stream)[0] for stream in streams}
         return Worker(writer, core, self.partition, self._configured.settings.snapshot_every, firsts)
 
 
-def _split(positions: Mapping[Stream, int]) -> tuple[dict[Stream, int], dict[Stream, int]]:
-    """Positions in the market topics, and in all others."""
-    market = {stream: at for stream, at in positions.items() if stream[0] in MARKET}
-    return market, {stream: at for stream, at in positions.items() if stream not in market}
+def _split(streams: Mapping[Stream, int]) -> tuple[dict[Stream, int], dict[Stream, int]]:
+    """Those of the market topics, and all others."""
+    market = {stream: n for stream, n in streams.items() if stream[0] in MARKET}
+    return market, {stream: n for stream, n in streams.items() if stream not in market}
 
 
 class _Loop:
     """Read, decide, commit."""
 
     def __init__(
-        self, worker: Worker, ticks: Follower, orders: Follower, cadence: Cadence, beats: Beats
+        self,
+        worker: Worker,
+        writer: BackgroundWriter,
+        ticks: Follower,
+        orders: Follower,
+        cadence: Cadence,
+        beats: Beats,
     ) -> None:
-        self._worker, self._ticks, self._orders, self._beats = worker, ticks, orders, beats
+        self._worker, self._writer = worker, writer
+        self._ticks, self._orders, self._beats = ticks, orders, beats
         self._commit_s = cadence.commit_s
-        self._merge = LiveMerge(worker.streams, cadence.wait_s)
+        index = {stream: i for i, stream in enumerate(worker.streams)}
+        market, facts = _split(index)
+        self._first, self._then = (LiveMerge(some, cadence.wait_s) for some in (facts, market))
         self._since = 0.0
         """When the oldest input that is not committed was taken."""
         self._beaten = 0.0
+        self._behind = False
+        """Whether the last page was a full one: there is more."""
 
     def run(self, stop: Stop) -> None:
         while not stop():
@@ -121,23 +137,28 @@ class _Loop:
                 self._beats(Beat(self._worker.taken, self._worker.positions))
 
     def _take(self, now: float) -> None:
-        merge, worker = self._merge, self._worker
-        take = worker.take
-        had = len(worker.order)
-        for source, record in merge.add(self._orders.take(PAGE, 0), now):
-            take(source, record)
+        """What there is: first of commands, proposals and reports, then of the market."""
+        had = len(self._worker.order)
+        self._first.add(self._orders.take(PAGE, 0), now)
+        self._apply(self._first, self._orders)
         came = self._ticks.take(PAGE, POLL_S)
-        merge.add(came, clock.monotonic())
-        if not merge.is_empty:
-            for source, record in merge.ready(self._ticks.is_at_end, clock.monotonic()):
-                take(source, record)
-        if not had and worker.order:
+        self._behind = len(came) == PAGE
+        self._then.add(came, clock.monotonic())
+        self._apply(self._then, self._ticks)
+        if not had and self._worker.order:
             self._since = now
+
+    def _apply(self, merge: LiveMerge, follower: Follower) -> None:
+        if not merge.is_empty:
+            take = self._worker.take
+            for source, record in merge.ready(follower.is_at_end, clock.monotonic()):
+                take(source, record)
 
     def _commit_when_due(self, now: float) -> None:
         worker = self._worker
-        if not worker.order:
-            return
-        patience = self._commit_s * (1 if worker.has_decided else UNDECIDED)
-        if now - self._since >= patience or len(worker.order) >= FULL:
+        if len(worker.order) >= FULL:
             worker.commit()
+        elif worker.order and not (self._behind or self._writer.is_busy):
+            patience = self._commit_s * (1 if worker.has_decided else UNDECIDED)
+            if now - self._since >= patience:
+                worker.commit()

@@ -1,16 +1,16 @@
 """The order in which a core takes its inputs while they come.
 
-Commands, proposals and reports go first, as they come. Market records go by the lowest (ts, rank,
-symbol, row) over the heads, as in `merge`; for an input that is not known to be at its end the others
-wait, but not for long. Whatever order that gives is recorded in the batch.
+By the lowest (ts, rank, symbol, row) over the heads, as in `merge`; for an input that is not known to be
+at its end the others wait, but not for long. Whatever order that gives is recorded in the batch. A host
+has one merge for the market and one for the rest, which goes first: a command waits for no quote.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from processors.hosts.merge import MARKET, NEVER, START, Key, Stream, Waiting, key_of
+from processors.hosts.merge import NEVER, START, Key, Stream, Waiting, key_of
 from schemas import Record, decode
 
 PATIENCE_S = 1.0
@@ -20,14 +20,12 @@ PATIENCE_S = 1.0
 class LiveMerge:
     """Takes records as they come and hands them on in order, each with the index of its stream."""
 
-    def __init__(self, streams: Sequence[Stream], wait_s: float) -> None:
-        """`wait_s` is how long an input that gives nothing is waited for."""
-        self._streams = list(streams)
-        self._index = {stream: i for i, stream in enumerate(streams)}
-        self._market = [i for i, (topic, _) in enumerate(streams) if topic in MARKET]
-        self._last: list[Key] = [START] * len(streams)
-        self._waiting: list[list[Waiting]] = [[] for _ in streams]
-        self._counts = [0] * len(streams)
+    def __init__(self, streams: Mapping[Stream, int], wait_s: float) -> None:
+        """`streams` with their indices; `wait_s` is how long one that gives nothing is waited for."""
+        self._index = dict(streams)
+        self._last: dict[int, Key] = dict.fromkeys(streams.values(), START)
+        self._waiting: dict[int, list[Waiting]] = {index: [] for index in streams.values()}
+        self._counts = dict.fromkeys(streams.values(), 0)
         self._wait_s = wait_s
         self._heard = self._handed = 0.0
         """When something came, and when something was last handed on (monotonic seconds)."""
@@ -35,35 +33,30 @@ class LiveMerge:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not any(self._waiting)
+        return not any(self._waiting.values())
 
-    def add(self, records: Sequence[Record], now_s: float) -> list[tuple[int, Record]]:
-        """Decode and keep market records; the others are handed back at once, in their order."""
+    def add(self, records: Sequence[Record], now_s: float) -> None:
+        """Decode and keep what came."""
         if records:
             if self.is_empty:
                 self._handed = now_s
             self._heard = now_s
-        first: list[tuple[int, Record]] = []
         index_of, last, waiting, counts = self._index, self._last, self._waiting, self._counts
         for record in records:
             topic = record.topic
             index = index_of[topic, record.partition]
             record.event = decode(topic, record.value)
-            if topic not in MARKET:
-                first.append((index, record))
-                continue
             before = last[index]
             key = key_of(record, before)
             if key > before:
                 last[index] = before = key
             counts[index] += 1
             waiting[index].append(before + (index, counts[index], record))  # noqa: RUF005  # see `merge`
-        return first
 
     def ready(self, is_at_end: Callable[[Stream], bool], now_s: float) -> list[tuple[int, Record]]:
         """What can go now, in order."""
-        waiting = self._waiting
-        open_inputs = [i for i in self._market if not is_at_end(self._streams[i])]
+        waiting = self._waiting.values()
+        open_inputs = [i for stream, i in self._index.items() if not is_at_end(stream)]
         tired = now_s - self._heard >= self._wait_s or now_s - self._handed >= PATIENCE_S
         ready: list[Waiting] = []
         if tired or not open_inputs:

@@ -278,7 +278,7 @@ def test_halt_goes_before_the_quotes_that_wait(url: str) -> None:
 # ---------------------------------------------------------------- the order
 
 
-STREAMS = [("operator.commands", 0), ("market.quotes", 0), ("market.quotes", 1)]
+STREAMS = {("market.quotes", 0): 3, ("market.quotes", 1): 5}
 
 
 def record(partition: int, offset: int, ts: int) -> Record:
