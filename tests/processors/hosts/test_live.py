@@ -322,9 +322,7 @@ def test_order_is_that_of_the_merge(tmp_path: Path) -> None:
             for piece in facts(log):
                 if piece:
                     writer.append(piece)
-        streams = [
-            s for s in input_streams(log, 0, build(configured(log, core())).inputs) if "market" in s[0]
-        ]
+        streams = {stream: i for i, stream in enumerate(every) if stream[0].startswith("market.")}
         wanted = [r.place for _, r in inputs(log) if r.topic.startswith("market")]
         merge = LiveMerge(streams, 0.05)
         records = [r for stream in streams for r in all_records(log, *stream)]
