@@ -322,6 +322,7 @@ def test_order_is_that_of_the_merge(tmp_path: Path) -> None:
             for piece in facts(log):
                 if piece:
                     writer.append(piece)
+        every = input_streams(log, 0, build(configured(log, core())).inputs)
         streams = {stream: i for i, stream in enumerate(every) if stream[0].startswith("market.")}
         wanted = [r.place for _, r in inputs(log) if r.topic.startswith("market")]
         merge = LiveMerge(streams, 0.05)
