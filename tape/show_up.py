@@ -67,7 +67,13 @@ class Objects:
 
     def begun(self, standing: Standing, roles: Sequence[Row]) -> None:
         """What runs over what."""
-        self._say("begun", log=standing.url, log_id=standing.log_id, opened=standing.opened)
+        self._say(
+            "begun",
+            log=standing.url,
+            log_id=standing.log_id,
+            opened=standing.opened,
+            postgres=standing.shown_postgres,
+        )
         self._say("roles", roles=[row.role for row in roles])
 
     def told(self, told: Told) -> None:
@@ -104,6 +110,8 @@ class Lines:
         self._say(f"log {standing.url}, id {standing.log_id[:12]}")
         if standing.opened:
             self._say(f"accounts asked for: {', '.join(standing.opened)}")
+        if standing.postgres is not None:
+            self._say(f"rows go to Postgres at {standing.shown_postgres}")
 
     def told(self, told: Told) -> None:
         """Something has happened to a role."""
@@ -143,6 +151,8 @@ class Table:
     def begun(self, standing: Standing, roles: Sequence[Row]) -> None:
         """What runs over what."""
         self._live.console.print(f"log {standing.url}", highlight=False)
+        if standing.postgres is not None:
+            self._live.console.print(f"rows go to Postgres at {standing.shown_postgres}", highlight=False)
         self._live.console.print("Ctrl-C ends all of them, in order\n", highlight=False)
         self.rows(roles)
 

@@ -59,8 +59,16 @@ class Standing:
     postgres: str | None
     """The server's DSN; None: nothing is projected."""
     postgres_is_ours: bool
+    """Whether it is the one that comes with Tape."""
     broker: Path | None
     """The folder of the broker that was started for this."""
+
+    @property
+    def shown_postgres(self) -> str | None:
+        """The server as it may be shown."""
+        from projections.postgres.projector import shown_dsn
+
+        return None if self.postgres is None else shown_dsn(self.postgres)
 
 
 @contextmanager
@@ -90,11 +98,11 @@ def _log_url(config: LiveConfig, say: Say) -> Iterator[tuple[str, Path | None]]:
         yield absolute(url_of(config.log)), None
         return
     from eventlog.kafka import broker
-    from tape.commands.kafka import data_folder
+    from tape.commands.kafka import data_folder, first_port
 
     folder = data_folder(None)
     is_ours = broker.status(folder) is None
-    found = broker.start(folder, say=say)
+    found = broker.start(folder, port=first_port(folder) if is_ours else None, say=say)
     try:
         yield f"kafka://{found.address}/{NAME}", folder if is_ours else None
     finally:

@@ -58,8 +58,7 @@ def start(
         raise wrong("port", f"{port} is in use; name another")
     if running is not None and port not in (None, running.port):
         raise wrong("port", f"the broker of {place} runs at {running.address}; stop it first")
-    if port is None and not (place / broker.STATE).exists() and broker.is_free(USUAL_PORT):
-        port = USUAL_PORT
+    port = port or first_port(place)
     with progress() as report:
 
         def say(text: str) -> None:
@@ -113,6 +112,13 @@ def data_folder(folder: Path | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise wrong("dir", f"{folder} is not a folder")
     return folder.absolute()
+
+
+def first_port(place: Path) -> int | None:
+    """Where a broker is to listen that never ran; None: as last time, or anywhere."""
+    from eventlog.kafka import broker
+
+    return USUAL_PORT if not (place / broker.STATE).exists() and broker.is_free(USUAL_PORT) else None
 
 
 def _show(broker: Broker, as_json: bool, verb: str) -> None:

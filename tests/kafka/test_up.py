@@ -19,6 +19,7 @@ import pytest
 from eventlog import check_seals, open_log
 from eventlog.kafka import broker as kafka
 from eventlog.kafka.broker import Broker
+from projections.postgres.projector import shown_dsn
 from schemas import RoleHeartbeat, decode
 from support.cli import start, tape
 from support.lean import SAMPLE
@@ -135,7 +136,9 @@ def is_through(url: str, since: int) -> bool:
 def test_killed_roles_start_again_and_ctrl_c_leaves_nothing(broker: Broker, dsn: str, tmp_path: Path) -> None:
     url = f"kafka://{broker.address}/up{next(SERIAL)}"
     with running(tmp_path, "--log", url, "--postgres", dsn) as up:
-        assert up.until("begun")["opened"] == ["one", "two"]
+        begun = up.until("begun")
+        assert begun["opened"] == ["one", "two"]
+        assert begun["postgres"] == shown_dsn(dsn)
         assert set(up.until("roles")["roles"]) == {"core", "seal", "project", "feed"}
         up.until("all-ready")
         wait(lambda: counted(url, "fills") > 0, "a fill")
