@@ -28,6 +28,7 @@ from tape.importing import DataWanted, SyntheticWanted
 from tape.limits import limits_of, read_limits
 from tape.logs import file_of, url_of
 from tape.playing import PlayWanted, reader_of
+from tape.roles import require_all
 from tape.strategies import load_strategy
 from tape.wiring import build, configure
 
@@ -94,12 +95,13 @@ def strategy_setting(strategy: StrategyConfig) -> StrategySetting:
 def check(config: LiveConfig) -> None:
     """Refuse what would stop a role later: strategies, limits, data that cannot be had, a log's name.
 
-    Raises `ConfigError`, `LoadError`, `LimitsError`, `DataError`; nothing is written.
+    Raises `ConfigError`, `RoleError`, `LoadError`, `LimitsError`, `DataError`; nothing is written.
     """
     if config.log is not None:
         url_of(config.log)
     if config.feed is not None:
         reader_of(play_of(config.feed))
+    require_all(config)
     check_core(config)
 
 

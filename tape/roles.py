@@ -141,11 +141,27 @@ def _projected(done: Done) -> Beat:
     return Beat(done.decisions, positions)
 
 
+def _missing(task: Task) -> None:
+    raise RoleError("this role is not part of this Tape yet: leave it out of the configuration")
+
+
 KINDS: dict[str, Callable[[Task], None]] = {
     "feed": _feed,
     "heartbeat": _heartbeat,
+    "market": _missing,
+    "strategies": _missing,
+    "alerts": _missing,
     "core": _core,
+    "gateway": _missing,
+    "broker-sim": _missing,
     "project": _project,
     "seal": _seal,
 }
 """What there is to run, in the order of its end: what brings in first, what reads last."""
+
+
+def require_all(config: LiveConfig) -> None:
+    """Raise `RoleError` for a role that the configuration names and that there is not."""
+    for role in named(config):
+        if KINDS[role.kind] is _missing:
+            raise RoleError(f"role {role.label} is not part of this Tape yet: leave out what names it")

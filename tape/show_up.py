@@ -166,7 +166,7 @@ class Table:
 
     def rows(self, rows: Sequence[Row]) -> None:
         """How they stand."""
-        self._live.update(_drawn(rows), refresh=True)
+        self._live.update(drawn(rows), refresh=True)
 
     def ended(self, left: Sequence[str]) -> None:
         """All have ended."""
@@ -182,15 +182,16 @@ def _table() -> Iterator[Table]:
         yield Table(live)
 
 
-def _drawn(rows: Sequence[Row]) -> Any:
+def drawn(rows: Sequence[Row]) -> Any:
+    """The table of the roles."""
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    drawn = Drawn(box=None, pad_edge=False)
+    table = Drawn(box=None, pad_edge=False)
     for name in ("role", "pid", "state", "starts", "inputs", "a second", "behind", "last error"):
-        drawn.add_column(name, justify="left" if name in ("role", "state", "last error") else "right")
+        table.add_column(name, justify="left" if name in ("role", "state", "last error") else "right")
     for row in rows:
-        drawn.add_row(
+        table.add_row(
             row.role,
             "" if row.pid is None else str(row.pid),
             row.state,
@@ -200,7 +201,7 @@ def _drawn(rows: Sequence[Row]) -> Any:
             "" if row.behind is None else f"{row.behind:,}",
             Text(row.error),
         )
-    return drawn
+    return table
 
 
 def _now() -> str:

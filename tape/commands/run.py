@@ -27,7 +27,12 @@ LogOption = Annotated[
 class RoleName(StrEnum):
     feed = "feed"
     heartbeat = "heartbeat"
+    market = "market"
+    strategies = "strategies"
+    alerts = "alerts"
     core = "core"
+    gateway = "gateway"
+    broker_sim = "broker-sim"
     project = "project"
     seal = "seal"
 
@@ -74,7 +79,12 @@ def run(
     \b
     feed       plays market data of [feed] into the log
     heartbeat  says sessions and the time on a log that no player feeds
+    market     makes marks and bars of quotes
+    strategies runs a strategy outside the core, --name says which
+    alerts     says where a rule holds
     core       decides: a process for each partition that has accounts
+    gateway    sends orders to the broker, and reports what it answers
+    broker-sim is a broker that simulates
     project    brings decisions into Postgres
     seal       seals what is on Kafka; a file seals itself
 
@@ -100,7 +110,9 @@ def run(
 
     die_with_parent()
     loaded = load(config_file(config), log=log)
-    if role == "strategies" and name not in (names := [r.name for r in named(loaded) if r.kind == role]):
+    if role is RoleName.strategies and name not in (
+        names := [r.name for r in named(loaded) if r.kind == role]
+    ):
         raise wrong(
             "name", f"'{name}' is no strategy outside the core; there are: {', '.join(names) or 'none'}"
         )

@@ -16,6 +16,7 @@ from tape.config import SECTIONS, ConfigError, LiveConfig, load, shown
 from tape.configuring import check, configured_for, open_accounts, open_or_make
 from tape.errors import WrongInput
 from tape.reference import settings_page
+from tape.roles import KINDS, named
 from tape.wiring import build
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "tape.toml"
@@ -238,3 +239,23 @@ def test_every_setting_of_the_core_can_be_made() -> None:
     fields = set(CoreSettings.model.model_fields) - {"log_prefix", "strategies"}
     keys = {name.removesuffix("_ms") for name in SECTIONS["core"].model_fields}
     assert keys == fields
+
+
+def test_the_roles_that_a_configuration_names(tmp_path: Path) -> None:
+    feed = '[feed]\nsymbols = ["SPY"]\n'
+    for text, log, kinds in (
+        ("", "sqlite:x", ["core", "heartbeat"]),
+        ('time = "data"', "sqlite:x", ["core"]),
+        (feed, "kafka://h:1/x", ["core", "seal", "feed"]),
+        ('postgres_dsn = "postgresql://u@h/d"\n' + feed, "sqlite:x", ["core", "project", "feed"]),
+        (
+            "[core]\nsimulated = false\n[broker]\n" + feed,
+            "sqlite:x",
+            ["broker-sim", "gateway", "core", "feed"],
+        ),
+    ):
+        roles = named(load(written(tmp_path, text), log=log))
+        assert [role.label for role in roles] == kinds
+        assert {role.kind for role in roles} <= set(KINDS)
+    outside = TWO.replace("params = { fast = 5, slow = 20 }", 'where = "faust"')
+    assert "strategies-cross" in {role.label for role in named(load(written(tmp_path, outside)))}
