@@ -131,7 +131,13 @@ def _project(task: Task) -> None:
         connect(server) as connection,
         projecting(connection, log) as projector,
     ):
-        projector.follow(stop=lambda: task.beats(_projected(projector.done)) or task.stop())  # type: ignore[func-returns-value]
+
+        def stop() -> bool:
+            """Asked by the loop a few times a second, so that it gives the beats."""
+            task.beats(_projected(projector.done))
+            return task.stop()
+
+        projector.follow(stop=stop)
 
 
 def _projected(done: Done) -> Beat:
