@@ -1,0 +1,1 @@
+"""What stands between the log and a broker: the order gateway, and an adapter for each broker."""
