@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+QUIX := .venv-quix/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo install lock status test test-fast lint types imports bench docs
+.PHONY: help demo install lock status test test-fast lint types imports bench docs bench-live
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +51,15 @@ imports: install ## check which folder imports which
 docs: install ## write the pages of commands and settings anew from the code itself
 	$(BIN)/typer tape.cli utils docs --name tape | tr -d '\b' | cat -s > docs/reference/commands.md
 	$(BIN)/python -m tape.reference > docs/reference/settings.md
+
+bench-live: install $(QUIX) ## the live core on Kafka beside bare clients and Quix Streams; takeovers, restarts
+	$(BIN)/python -m benchmarks.live $(QUIX)
+	$(BIN)/python -m benchmarks.takeover
+
+$(QUIX): benchmarks/quix-requirements.txt
+	$(PYTHON) -m venv .venv-quix
+	$(QUIX) -m pip install --quiet --require-hashes -r benchmarks/quix-requirements.txt
+	@touch $@
 
 bench: install ## run the benchmarks
 	$(BIN)/python -m benchmarks

@@ -121,7 +121,9 @@ def _bought(account: str, symbol: str) -> Filled:
 
 def made_for(log: EventLog, partition: int, **changes: Any) -> Configured:
     """A core with the gateway outside, and no strategy."""
-    settings = CoreSettings(log_prefix=log_prefix(log.id), simulated=False, snapshot_every=250_000, **changes)
+    settings = CoreSettings(
+        log_prefix=log_prefix(log.id), simulated=False, **{"snapshot_every": 250_000, **changes}
+    )
     return configure(settings, log=log.id, time=log.time, partition=partition)
 
 

@@ -107,6 +107,7 @@ class _Partitions:
     def __init__(self, log: EventLog, configure: Configure, cadence: Cadence) -> None:
         self._log, self._configure, self._cadence = log, configure, cadence
         self.running: dict[int, _Process] = {}
+        self._spare = _Process(log.url)
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._idle: dict[int, float] = {}
@@ -123,8 +124,14 @@ class _Partitions:
             if process is not None:
                 self._look_after(partition, process, now)
             elif now >= self._not_before.get(partition, 0) and self._has_commands(partition, now):
-                configured = self._configure(partition)
-                self.running[partition] = _Process(self._log.url, partition, configured, self._cadence)
+                self.running[partition] = self._started(partition)
+
+    def _started(self, partition: int) -> _Process:
+        """The spare process takes the partition, and another is made: to start one takes a second."""
+        configured = self._configure(partition)
+        process, self._spare = self._spare, _Process(self._log.url)
+        process.run(partition, configured, self._cadence)
+        return process
 
     def _has_commands(self, partition: int, now: float) -> bool:
         """Whether there ever was a command; asked once a second while there is none."""
@@ -175,35 +182,43 @@ class _Partitions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release(frozenset(self.running))
+        try:
+            self.release(frozenset(self.running))
+        finally:
+            self._spare.kill()
 
 
 class _Process:
-    """One partition's process: what it said last, and whether it lives."""
+    """One partition's process: what it said last, and whether it lives. Until `run` it waits."""
 
-    def __init__(self, url: str, partition: int, configured: Configured, cadence: Cadence) -> None:
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.beat = Beat(0)
         self.kind, self.failure = "OSError", "its process was killed"
         self.started = self._heard = clock.monotonic()
         self._has_spoken = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tape.coreworker"],
+            [sys.executable, "-m", "tape.coreworker", url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for who started it, who then asks it to end
         )
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+
+    def run(self, partition: int, configured: Configured, cadence: Cadence) -> None:
+        """Give it its partition."""
+        self.started = self._heard = clock.monotonic()
         order = {
-            "log": url,
+            "log": self._url,
             "partition": partition,
             "configured": encode(configured).decode(),
             "commit_s": cadence.commit_s,
             "wait_s": cadence.wait_s,
         }
         self._say(json.dumps(order))
-        self._reader = threading.Thread(target=self._listen, daemon=True)
-        self._reader.start()
 
     @property
     def is_alive(self) -> bool:

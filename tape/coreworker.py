@@ -1,8 +1,8 @@
-"""The process that runs one core partition: `python -m tape.coreworker`, started by `tape.core`.
+"""The process that runs one core partition: `python -m tape.coreworker LOG`, started by `tape.core`.
 
-It is told what to do in the first line of its standard input, "stop" in a later one; when the input
-ends, whoever started it is gone, and it ends at once. On standard output it tells its beats, a JSON
-object a line, and what it failed of in the last.
+It makes ready, and waits until it is told what to do in the first line of its standard input, and "stop"
+in a later one; when the input ends, whoever started it is gone, and it ends at once. On standard output
+it tells its beats, a JSON object a line, and what it failed of in the last.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import os
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from eventlog import open_log
 from eventlog.roles import Beat
+from eventlog.urls import is_kafka
 from processors.hosts.live import Cadence, LiveHost
 from schemas import Configured, Unreadable, decode
 from tape.wiring import build, installed
@@ -25,8 +28,16 @@ ORPHANED = 3
 
 def main() -> int:
     """Run the partition until told to stop; the exit code."""
+    if is_kafka(sys.argv[1]):
+        import eventlog.kafka.store  # noqa: F401  # it takes a while
+
     told = sys.stdin
-    order = json.loads(told.readline())
+    line = told.readline()
+    if not line:
+        return ORPHANED
+    order = json.loads(line)
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"tape-core-{order['partition']}", encoding="ascii")
     stopping = threading.Event()
     threading.Thread(target=_listen, args=(told, stopping), daemon=True).start()
     try:

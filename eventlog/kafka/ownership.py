@@ -35,7 +35,7 @@ class Ownership:
             f"{log.name}/core",
             {
                 "session.timeout.ms": int(SESSION_S * 1000),
-                "heartbeat.interval.ms": 1000,
+                "heartbeat.interval.ms": 500,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "auto.offset.reset": "latest",
                 "enable.partition.eof": False,

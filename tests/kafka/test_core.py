@@ -80,15 +80,15 @@ class Host:
             [sys.executable, "-c", HOST, url, str(folder), name], env=environment, start_new_session=True
         )
 
-    def workers(self) -> list[int]:
-        """Process ids of the partitions' processes."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", "tape.coreworker"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def children(self) -> list[int]:
+        """Process ids of all of its processes, the spare one too."""
+        command = ["pgrep", "-P", str(self.process.pid)]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
         return [int(line) for line in found.stdout.split()]
+
+    def workers(self) -> list[int]:
+        """Process ids of those that run a partition."""
+        return [pid for pid in self.children() if _name(pid).startswith("tape-core-")]
 
     def error(self) -> str:
         told = self.folder / f"beat-{self.name}"
@@ -100,8 +100,14 @@ class Host:
 
     def signal_all(self, number: signal.Signals) -> None:
         """To the host and its workers."""
-        for pid in [self.process.pid, *self.workers()]:
+        for pid in [self.process.pid, *self.children()]:
             os.kill(pid, number)
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 @contextmanager
@@ -111,7 +117,7 @@ def hosts(url: str, folder: Path, *names: str) -> Iterator[list[Host]]:
         yield started
     finally:
         for host in started:
-            for pid in [*host.workers(), host.process.pid]:
+            for pid in [*host.children(), host.process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             host.process.wait()
@@ -196,7 +202,7 @@ def test_workers_end_with_their_host(url: str, tmp_path: Path) -> None:
     with hosts(url, tmp_path, "one") as (host,):
         feed(url, 500, lambda n: None)
         until(lambda: len(host.workers()) == 2, "two workers")
-        workers = host.workers()
+        workers = host.children()
         host.process.kill()
         host.process.wait()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers gone", 30)
