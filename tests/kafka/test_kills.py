@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +153,35 @@ def test_stopped_by_ctrl_c(own: Path, tmp_path: Path) -> None:
     assert json.loads(ran.out)["kind"] == "Stopped"
     resumed = tape(*args, "--log", url, "--out", tmp_path / "out", "--resume")
     assert resumed.json["fingerprint"] == tape(*args, "--out", tmp_path / "sqlite").json["fingerprint"]
+
+
+def process_id(broker: kafka.Broker) -> int:
+    """Of the broker, in a container too."""
+    if broker.how == "process":
+        return int(broker.handle)
+    command = ["docker", "inspect", "--format", "{{.State.Pid}}", broker.handle]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.timeout(600)
+def test_broker_without_room_leaves_the_log_whole(own: Path, tmp_path: Path) -> None:
+    """From one moment on the broker can write no more to its files, as on a full disk."""
+    args = busy_backtest(tmp_path)
+    undisturbed = tape(*args, "--out", tmp_path / "sqlite").json
+    url = name(kafka.status(own))
+    watched = Watched(url)
+    process = start(*args, "--log", url, "--out", tmp_path / "out")
+    assert wait_until(process, lambda: watched.written() > 3000)
+    watched.close()
+    broker = kafka.status(own)
+    assert broker is not None
+    resource.prlimit(process_id(broker), resource.RLIMIT_FSIZE, (1, 1))
+    ran = end(process)
+    assert ran.code == 1
+    assert ran.json["error"].startswith(url)
+    assert "go on with --resume" in ran.said
+    kafka.stop(own)
+    kafka.start(own)
+    resumed = tape(*args, "--log", url, "--out", tmp_path / "out", "--resume")
+    assert {f: undisturbed[f] for f in FIGURES} == figures(resumed)
+    assert tape("verify", url, "--head", resumed.json["head"]).code == 0
