@@ -103,6 +103,25 @@ class Batch(Event):
     now: int
 
 
+@event("folds")
+class Folded(Event):
+    """The order in which a fold without transactions takes its inputs, written before what they lead to.
+
+    `order` is as in Batch. `settings` is all that the fold's output depends on, `source` that output's name.
+    `written` says of outputs that bear no row how many stood in each partition (TOPIC/PARTITION) before.
+    `state` is base64 of zlib of the fold's state before these inputs; empty where it is not kept.
+    """
+
+    number: int
+    source: str
+    settings: str
+    inputs: tuple[BatchInput, ...]
+    order: str
+    records: int
+    written: dict[str, int]
+    state: str = ""
+
+
 @event("snapshots")
 class Snapshot(Event):
     """A chunk of the core's state after batch `batch`.

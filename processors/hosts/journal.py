@@ -17,6 +17,7 @@ from schemas import (
     BatchInput,
     Configured,
     Event,
+    Folded,
     NewRecord,
     Record,
     Snapshot,
@@ -65,7 +66,7 @@ def make_batch(
     )
 
 
-def order_of(batch: Batch) -> bytes:
+def order_of(batch: Batch | Folded) -> bytes:
     """One byte a record: the index into the batch's inputs. Raises `LogDamaged`."""
     order = _unpacked([batch.order], f"the order of batch {batch.number}")
     counts = [order.count(i) for i in range(len(batch.inputs))]

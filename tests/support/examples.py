@@ -402,6 +402,16 @@ _JOURNAL: tuple[s.Event, ...] = (
         seqs={"main": 24, "second": 3},
         now=TS,
     ),
+    s.Folded(
+        number=3,
+        source="market-5a1b",
+        settings="{}",
+        inputs=(s.BatchInput(topic="market.quotes", partition=2, first=17, count=3, next=20),),
+        order="eJxjYGAAAAADAAE=",
+        records=3,
+        written={"market.marks/2": 5},
+        state="eJwDAAAAAAE=",
+    ),
     s.Snapshot(partition=1, epoch=2, batch=12, chunk=0, chunks=1, digest="77aa", data="eJwDAAAAAAE="),
     s.Seal(sealed="market.quotes", partition=2, first=4096, next=8192, count=8192, digest="31ee"),
     s.DeadLetter(
