@@ -13,6 +13,10 @@ from schemas.declare import Event, Field, Value, event, value
 from schemas.market import Price, Text
 from schemas.orders import Quantity, Side
 
+MISMATCH = "mismatch"
+"""The reason of an `Unknown` for an order that stands at the broker with other terms than it was sent with;
+its `raw` has them."""
+
 
 @event("broker.reports")
 class OrderSending(Event):

@@ -65,7 +65,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Refused:
-    """The broker will not do it. `is_known`: the client id is in use there, so the order is to be looked up."""
+    """The broker will not do it. `is_known`: it has the client id already; the order is to be looked up."""
 
     reason: str
     raw: str
@@ -98,13 +98,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Activity:
-    """A movement of cash or shares: Filled, Busted, Corrected or CashActivity.
+    """A movement of cash or shares: Filled, Busted, Corrected or CashActivity; None: what is booked from
+    the market's data already, as a split is.
 
     `number` is the broker's own, opaque: `activities` goes on after it.
     """
 
     number: str
-    report: Event
+    report: Event | None
 
 
 @dataclass(frozen=True)
