@@ -86,6 +86,16 @@ class Execution(msgspec.Struct):
     is_busted: bool = False
 
 
+class Difference(msgspec.Struct):
+    """Where the broker's last snapshots and ours differ: by how much, in how many in a row, and whether that
+    has been written.
+    """
+
+    amount: str
+    snapshots: int
+    is_written: bool = False
+
+
 class Account(msgspec.Struct, eq=False):
     """The whole state of an account. Money in dollars; `seq` is that of its last decision."""
 
@@ -142,6 +152,8 @@ class Account(msgspec.Struct, eq=False):
     changed: bool = False
     """Equity changed since the last PnL was written."""
     pnl_ts: int = 0
+    differences: dict[str, Difference] = msgspec.field(default_factory=dict)
+    """Between the broker's last snapshot and ours."""
 
     @property
     def equity(self) -> Decimal | None:

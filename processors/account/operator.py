@@ -12,6 +12,7 @@ from processors.account.account import Account
 from processors.account.desk import Desk, Why
 from processors.account.execution import book_held_back
 from processors.account.flatten import begin_flatten
+from processors.account.reconcile import still_differs
 from processors.account.trading import Terms, asked_for, cancel, replace, replace_refusal, submit
 from processors.account.valuation import clear, halt, watch, write_pnl
 from schemas import (
@@ -189,6 +190,8 @@ def _still_holds(account: Account, reason: str, of: str, limits: Limits) -> str:
         if account.baseline is not None and account.baseline <= 0:
             return f"the baseline, {plain(account.baseline)}, is not positive"
         return ""
+    if reason == br.DRIFT:
+        return still_differs(account)
     if reason == br.STALE:
         return "prices are not back; it clears itself when they are"
     if reason not in br.LOSSES:

@@ -3,9 +3,9 @@
 What happens to a record, by its type, stands in `Accounts._handlers`; the parts are in the modules
 beside this one: `books` (a fill becomes a position), `orders` (the state machine), `targets` and
 `sizing` (from a signal to a number of shares), `trading` (from there to an order), `risk` (the
-checks), `execution` (from a report to the books), `valuation` (marks, profit and loss, trips),
-`breaker`, `flatten` (the way out), `operator` (commands), `sessions`, `corporate` (splits and
-dividends), `unread`.
+checks), `execution` (from a report to the books), `reconcile` (the broker's books against ours),
+`valuation` (marks, profit and loss, trips), `breaker`, `flatten` (the way out), `operator` (commands),
+`sessions`, `corporate` (splits and dividends), `unread`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from processors.account import (
     execution,
     flatten,
     operator,
+    reconcile,
     sessions,
     targets,
     trading,
@@ -36,6 +37,7 @@ from schemas import (
     CORE_MARKET_INPUTS,
     ZERO,
     Bar,
+    BrokerSnapshot,
     Busted,
     CashActivity,
     CashDividend,
@@ -55,6 +57,7 @@ from schemas import (
     TradeCorrection,
     TradingHalt,
     TradingResume,
+    Unknown,
     Unreadable,
 )
 
@@ -252,8 +255,10 @@ class Accounts:
             Corrected: execution.on_corrected,
             Rejected: execution.on_rejected,
             CashActivity: execution.on_cash,
+            BrokerSnapshot: reconcile.on_snapshot,
         }
         table.update(dict.fromkeys(execution.REPORTS, execution.on_report))
+        table[Unknown] = reconcile.on_unknown
         table.update(dict.fromkeys(operator.COMMANDS, operator.on_command))
         return table
 
