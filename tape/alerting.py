@@ -79,7 +79,7 @@ def _run_rules(url: str, rules: Sequence[KeyedProcessor], host: Host, beats: Bea
     from processors.hosts.keyed import run_keyed
 
     with open_log(url) as log:
-        run_keyed(log, rules, name="alerts", writer_id="alerts", beats=beats, stop=stop)
+        run_keyed(log, rules, name="alerts", writer_id="alerts-all", beats=beats, stop=stop)
 
 
 class _Delivering(threading.Thread):

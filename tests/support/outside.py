@@ -45,9 +45,9 @@ def records(log: EventLog, made: list[Bar]) -> list[NewRecord]:
     return [new_record(one, partition_of(one.symbol, count), one.symbol) for one in made]
 
 
-def bar_log(url: str, made: list[Bar] | None = None) -> EventLog:
+def bar_log(url: str, made: list[Bar] | None = None, market_partitions: int = 2) -> EventLog:
     """A log that holds bars."""
-    log = create_log(url, SPEC)
+    log = create_log(url, LogSpec(SPEC.id, SPEC.time, SPEC.account_partitions, market_partitions))
     with log.writer("feed") as writer:
         writer.append(records(log, bars() if made is None else made))
     return log

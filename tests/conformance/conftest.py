@@ -1,0 +1,3 @@
+from support.kafka import broker
+
+__all__ = ["broker"]
