@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,12 @@ def show_fills(s: dict[str, Any]) -> None:
         console.print(f"counted once, though they came again: {some}{more}")
     if s["ignored_columns"]:
         console.print(f"columns that were not read: {', '.join(s['ignored_columns'])}")
+
+
+def own_name() -> str:
+    """How this command can be called from here: by name where it is on the path, else by its file."""
+    file = Path(sys.executable).with_name("tape")
+    found = shutil.which("tape")
+    if found is not None and Path(found).resolve() == file.resolve():
+        return "tape"
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

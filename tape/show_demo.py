@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tape.demo import Demo, Point, Shown
-from tape.show import dollars, near, text_console
+from tape.show import dollars, near, own_name, text_console
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 64
@@ -99,15 +99,16 @@ def _show_trip(console: Console, shown: Shown) -> None:
 
 def next_commands(demo: Demo) -> list[tuple[str, str]]:
     """Five commands that work on the demo's logs, and what each tells."""
+    tape = own_name()
     one, two = near(demo.first.summary["log"]), near(demo.tight.summary["log"])
     fill, halt = demo.first.fills[-1], demo.tight.halt
     moment = f"--seq {halt.seq}" if halt is not None else "--seq 1"
     return [
-        (f"tape verify {one}", "derive every number again from the facts"),
-        (f"tape trace {one} {fill.account}:{fill.seq}", "why the last fill came about, down to the quote"),
-        (f"tape asof {two} --account {fill.account} {moment}", "the account as it was at the trip"),
-        (f"tape topics list {one}", "what stands in the log"),
-        (f"tape status {one}", "positions, P&L, breaker and data at the end"),
+        (f"{tape} verify {one}", "derive every number again from the facts"),
+        (f"{tape} trace {one} {fill.account}:{fill.seq}", "why the last fill came about, down to the quote"),
+        (f"{tape} asof {two} --account {fill.account} {moment}", "the account as it was at the trip"),
+        (f"{tape} topics list {one}", "what stands in the log"),
+        (f"{tape} status {one}", "positions, P&L, breaker and data at the end"),
     ]
 
 
