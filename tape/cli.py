@@ -86,6 +86,7 @@ def _exit_code(problem: BaseException) -> int | None:
     from processors.hosts.recovery import ConfigurationChanged
     from processors.strategies.processor import StrategyError
     from processors.strategies.state import StateError
+    from producers.brokers.contract import BrokerError
     from producers.marketdata.errors import DataError
     from projections.errors import ProjectionError, Refused
 
@@ -104,7 +105,15 @@ def _exit_code(problem: BaseException) -> int | None:
     ):
         return WRONG
     failed = isinstance(
-        problem, LogError | NoKafka | ProjectionError | StrategyError | StateError | StrategyExit | OSError
+        problem,
+        LogError
+        | NoKafka
+        | BrokerError
+        | ProjectionError
+        | StrategyError
+        | StateError
+        | StrategyExit
+        | OSError,
     )
     return FAILED if failed else None
 

@@ -23,8 +23,6 @@ from tape.errors import WrongInput
 from tape.limits import DIGITS_MAX, fits
 
 PREFIX = "TAPE_"
-SECRET = frozenset({"postgres_dsn"})
-"""Keys whose values are never shown."""
 SIMULATED_BROKER = "http://127.0.0.1:9160"
 
 
@@ -67,8 +65,10 @@ class CoreConfig(_Section):
     max_spread: Share = Field(
         default=Decimal("0.05"), description="A quote marks up to this spread, a share of mid."
     )
-    resolution_ms: Milliseconds = Field(
-        default=0, description="Time between two events of the data: what is silent for three of it is stale."
+    resolution_ms: Milliseconds | None = Field(
+        default=None,
+        description="Time between two events of the data: what is silent for three of it is stale. By "
+        "default that of the files that `[feed]` plays.",
     )
     stale_after_ms: Milliseconds = Field(
         default=60_000, description="What is held is stale after so long without a quote, in session."
@@ -221,6 +221,63 @@ class FeedConfig(_Section):
         return self
 
 
+class MarketConfig(_Section):
+    """Marks, bars and gaps made of quotes and trades; the table alone, even empty, names the role."""
+
+    mark_interval_ms: Milliseconds = Field(default=100, description="Time between two marks of a symbol.")
+    mark_move_bps: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal(5), description="A move beyond so many basis points is shown at once."
+    )
+    mark_extended: bool = Field(default=False, description="Whether quotes outside regular hours mark too.")
+    max_spread: Share = Field(
+        default=Decimal("0.05"), description="A quote marks up to this spread, a share of mid."
+    )
+    periods_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(min_length=1)] = Field(
+        default=(1, 60), description="Lengths of the bars that are made."
+    )
+    bar_allowance_ms: Milliseconds = Field(
+        default=0, description="How long after its end a bar waits for late trades."
+    )
+    keep_s: Annotated[int, Field(ge=1)] = Field(
+        default=3600, description="How long after its end a bar can be revised."
+    )
+    vendor_bars: tuple[str, ...] = Field(
+        default=(),
+        description="Symbols whose bars a vendor brings: none are made; `*` is every symbol. Those whose "
+        "bars `[feed]` plays are among them.",
+    )
+    feed_silence_s: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="How long a feed may say nothing in session."
+    )
+    symbol_silence_s: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="How long a symbol of `expected_ms` may, at least."
+    )
+    expected_ms: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="Symbols that are watched for gaps, each with the spacing expected of it."
+    )
+
+
+class AlertsConfig(_Section):
+    """Alerts into topic `alerts`, and from there; the table alone, even empty, names the role.
+
+    The webhook's token, if it wants one, stands in the environment: `TAPE_ALERTS_TOKEN`.
+    """
+
+    rules: Annotated[tuple[Literal["breaker", "orders", "roles", "feed"], ...], Field(min_length=1)] = Field(
+        default=("breaker", "orders", "roles", "feed"), description="Which rules hold."
+    )
+    host: Literal["faust", "transactional"] = Field(
+        default="transactional", description="Run them on Faust, or in a process with transactions."
+    )
+    file: Path | None = Field(default=None, description="A file that gets each alert, a JSON object a line.")
+    webhook: str | None = Field(
+        default=None, pattern=r"^https?://", description="A URL that each alert is posted to, as JSON."
+    )
+    places: Path = Field(
+        default=Path("runs/alerts"), description="The folder that keeps how far file and webhook have come."
+    )
+
+
 class BrokerConfig(_Section):
     """Where the gateway sends orders."""
 
@@ -264,6 +321,8 @@ class LiveConfig(BaseSettings):
     accounts: tuple[AccountConfig, ...] = ()
     strategies: tuple[StrategyConfig, ...] = ()
     feed: FeedConfig | None = None
+    market: MarketConfig | None = None
+    alerts: AlertsConfig | None = None
     broker: BrokerConfig | None = None
 
     @classmethod
@@ -364,6 +423,8 @@ def _with_paths(table: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     at(table, "log")
     at(table.get("feed"), "data")
+    at(table.get("alerts"), "file")
+    at(table.get("alerts"), "places")
     for account in _tables(table, "accounts"):
         at(account, "limits")
     for strategy in _tables(table, "strategies"):
@@ -415,16 +476,20 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "accounts": AccountConfig,
     "strategies": StrategyConfig,
     "feed": FeedConfig,
+    "market": MarketConfig,
+    "alerts": AlertsConfig,
     "broker": BrokerConfig,
 }
 """The tables of the file by their names."""
 
 
 def shown(config: LiveConfig) -> dict[str, Any]:
-    """The configuration as JSON may show it: without passwords."""
+    """The configuration as JSON may show it: without passwords, and what else opens a door."""
     table = config.model_dump(mode="json", by_alias=True)
     if config.postgres_dsn:
         from projections.postgres.projector import shown_dsn
 
         table["postgres_dsn"] = shown_dsn(config.postgres_dsn)
+    if config.alerts is not None and config.alerts.webhook is not None:
+        table["alerts"]["webhook"] = "/".join(config.alerts.webhook.split("/")[:3]) + "/..."
     return table

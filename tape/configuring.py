@@ -11,6 +11,8 @@ from typing import Any
 
 from eventlog import EventLog, LogReader, LogSpec, create_log, open_log
 from eventlog.errors import LogExists, LogNotFound, LogUnreachable
+from processors.market.settings import MarketSettings
+from producers.marketdata.leanfeeds import RESOLUTIONS
 from producers.operator import COMMANDS, command_record
 from producers.player import Pace
 from schemas import (
@@ -23,16 +25,18 @@ from schemas import (
     log_prefix,
     partition_of,
 )
-from tape.config import AccountConfig, ConfigError, FeedConfig, LiveConfig, StrategyConfig
+from tape.config import AccountConfig, ConfigError, FeedConfig, LiveConfig, MarketConfig, StrategyConfig
 from tape.importing import DataWanted, SyntheticWanted
 from tape.limits import limits_of, read_limits
 from tape.logs import file_of, url_of
+from tape.outside import load_outside
 from tape.playing import PlayWanted, reader_of
 from tape.roles import require_all
 from tape.strategies import load_strategy
 from tape.wiring import build, configure
 
 MS = 1_000_000
+SECOND = 1000 * MS
 """Nanoseconds."""
 
 
@@ -62,7 +66,7 @@ def _settings(config: LiveConfig, prefix: str, strategies: tuple[StrategySetting
         mark=core.mark,
         mark_extended=core.mark_extended,
         max_spread=core.max_spread,
-        resolution=core.resolution_ms * MS,
+        resolution=_resolution(config),
         stale_after=core.stale_after_ms * MS,
         pnl_interval=core.pnl_interval_ms * MS,
         buffer=core.buffer,
@@ -76,6 +80,14 @@ def _settings(config: LiveConfig, prefix: str, strategies: tuple[StrategySetting
         snapshot_every=core.snapshot_every,
         strategies=strategies,
     )
+
+
+def _resolution(config: LiveConfig) -> int:
+    """Time between two events of the data (ns): as it is set, else that of the files that are played."""
+    if config.core.resolution_ms is not None:
+        return config.core.resolution_ms * MS
+    feed = config.feed
+    return RESOLUTIONS[feed.resolution] if feed is not None and feed.data is not None else 0
 
 
 def strategy_setting(strategy: StrategyConfig) -> StrategySetting:
@@ -102,6 +114,9 @@ def check(config: LiveConfig) -> None:
     if config.feed is not None:
         reader_of(play_of(config.feed))
     require_all(config)
+    for strategy in config.strategies:
+        if strategy.where != "core":
+            load_outside(strategy)
     check_core(config)
 
 
@@ -109,7 +124,8 @@ def check_core(config: LiveConfig) -> None:
     """Refuse what would stop the core. Raises `ConfigError`, `LoadError`, `LimitsError`."""
     for account in config.accounts:
         limits_for(account)
-    settings = _settings(config, "check", tuple(strategy_setting(s) for s in config.strategies))
+    inside = (s for s in config.strategies if s.where == "core")
+    settings = _settings(config, "check", tuple(strategy_setting(s) for s in inside))
     try:
         build(configure(settings, log="check", time=config.time, partition=0))
     except (ValueError, TypeError) as problem:
@@ -138,8 +154,28 @@ def play_of(feed: FeedConfig) -> PlayWanted:
         synthetic=synthetic if feed.data is None else None,
     )
     speed = float("inf") if feed.speed == "max" else feed.speed
-    duration = None if feed.duration_s is None else feed.duration_s * 1000 * MS
+    duration = None if feed.duration_s is None else feed.duration_s * SECOND
     return PlayWanted(data, Pace(speed, feed.keep_times), duration)
+
+
+def market_settings(config: LiveConfig) -> MarketSettings:
+    """What marks and bars are made by. What plays bars of a symbol is its vendor."""
+    market, feed = config.market or MarketConfig(), config.feed
+    plays_bars = feed is not None and feed.data is not None and feed.resolution != "tick"
+    played = feed.symbols if feed is not None and plays_bars else ()
+    return MarketSettings(
+        mark_interval=market.mark_interval_ms * MS,
+        mark_move_bps=market.mark_move_bps,
+        mark_extended=market.mark_extended,
+        max_spread=market.max_spread,
+        periods=tuple(period * SECOND for period in market.periods_s),
+        bar_allowance=market.bar_allowance_ms * MS,
+        keep=market.keep_s * SECOND,
+        vendor_bars=tuple(sorted({*market.vendor_bars, *played})),
+        feed_silence=market.feed_silence_s * SECOND,
+        symbol_silence=market.symbol_silence_s * SECOND,
+        expected={symbol: spacing * MS for symbol, spacing in sorted(market.expected_ms.items())},
+    )
 
 
 # ------------------------------------------------------------ the log and its accounts

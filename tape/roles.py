@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from eventlog import open_log
 from eventlog.roles import Beat, Beats, Stop
 from eventlog.urls import is_kafka
+from schemas import partition_of
 from tape.errors import WrongInput
 
 if TYPE_CHECKING:
     from projections.postgres.projector import Done
-    from tape.config import LiveConfig
+    from tape.config import BrokerConfig, LiveConfig
 
 
 class RoleError(WrongInput):
@@ -26,7 +27,7 @@ class RoleError(WrongInput):
 
 @dataclass(frozen=True)
 class Task:
-    """What a role is to do: `name` says which of several, a strategy or a rule."""
+    """What a role is to do: `name` says which of several, a strategy or a gateway's partition."""
 
     config: LiveConfig
     url: str
@@ -55,7 +56,11 @@ def named(config: LiveConfig, *, projects: bool | None = None) -> list[Role]:
     """
     roles = [Role("core")]
     if not config.core.simulated:
-        roles = [Role("broker-sim"), Role("gateway"), *roles]
+        partitions = {partition_of(a.id, config.account_partitions) for a in config.accounts}
+        gateways = [Role("gateway", str(partition)) for partition in sorted(partitions)]
+        roles = [Role("broker-sim"), *gateways, *roles]
+    roles += [Role("market")] if config.market is not None else []
+    roles += [Role("alerts")] if config.alerts is not None else []
     roles += [Role("strategies", s.name) for s in config.strategies if s.where != "core"]
     if config.log is not None and is_kafka(config.log):
         roles.append(Role("seal"))
@@ -85,6 +90,72 @@ def _feed(task: Task) -> None:
         raise RoleError("the configuration has no [feed]: add one, it says which data are played")
     with open_log(task.url) as log:
         run_play(log, play_of(feed), beats=task.beats, stop=task.stop)
+
+
+def _market(task: Task) -> None:
+    from processors.hosts.market import run_market
+    from tape.configuring import market_settings
+
+    with open_log(task.url) as log:
+        run_market(log, market_settings(task.config), beats=task.beats, stop=task.stop)
+
+
+def _strategies(task: Task) -> None:
+    from tape.outside import load_outside
+
+    (strategy,) = (s for s in task.config.strategies if s.name == task.name and s.where != "core")
+    processor = load_outside(strategy)
+    if strategy.where == "transactional":
+        from processors.hosts.keyed import run_keyed
+
+        with open_log(task.url) as log:
+            run_keyed(log, processor, name=task.name, beats=task.beats, stop=task.stop)
+    elif is_kafka(task.url):
+        from processors.hosts.faust import run_faust
+
+        run_faust(task.url, processor, name=task.name, beats=task.beats, stop=task.stop)
+    else:
+        raise RoleError(
+            f"strategy {task.name} is to run on Faust, which takes Kafka, and the log is {task.url}: set "
+            'where = "transactional", or keep the log on Kafka'
+        )
+
+
+def _alerts(task: Task) -> None:
+    from tape.alerting import rules_named, run_alerts, sinks_of
+    from tape.config import AlertsConfig
+
+    alerts = task.config.alerts or AlertsConfig()
+    run_alerts(
+        task.url,
+        rules_named(alerts.rules),
+        sinks_of(alerts.webhook, alerts.file),
+        host=alerts.host,
+        places=alerts.places,
+        beats=task.beats,
+        stop=task.stop,
+    )
+
+
+def _gateway(task: Task) -> None:
+    from producers.brokers.gateway import run_gateway
+    from producers.brokers.simclient import SimClient
+
+    url = _broker(task.config).url
+    with open_log(task.url) as log:
+        run_gateway(
+            log,
+            int(task.name),
+            lambda account: SimClient(url, account),
+            beats=task.beats,
+            stop=task.stop,
+        )
+
+
+def _broker(config: LiveConfig) -> BrokerConfig:
+    if config.broker is None:
+        raise RoleError("the configuration has no [broker]: add one, and core.simulated = false")
+    return config.broker
 
 
 def _core(task: Task) -> None:
@@ -154,11 +225,11 @@ def _missing(task: Task) -> None:
 KINDS: dict[str, Callable[[Task], None]] = {
     "feed": _feed,
     "heartbeat": _heartbeat,
-    "market": _missing,
-    "strategies": _missing,
-    "alerts": _missing,
+    "market": _market,
+    "strategies": _strategies,
+    "alerts": _alerts,
     "core": _core,
-    "gateway": _missing,
+    "gateway": _gateway,
     "broker-sim": _missing,
     "project": _project,
     "seal": _seal,

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from processors.strategies import base, builtin, context, state
 from processors.strategies.base import Strategy
@@ -38,6 +38,7 @@ TRUTHS = {
     "0": False,
 }
 CONVERTIBLE = (bool, int, float, Decimal, str)
+Made = TypeVar("Made")
 FORM = "a file's class as FILE.py:Class"
 
 _loads = itertools.count(1)
@@ -87,7 +88,7 @@ def load_strategy(kind: str, params: Mapping[str, str]) -> Loaded:
     else:
         known = ", ".join(sorted(BUILTIN))
         raise LoadError(f"there is no built-in strategy '{kind}'; there are {known}, and {FORM}")
-    strategy = _make(kind, cls, params)
+    strategy = make_with_params(kind, cls, params)
     version = str(strategy.version)
     if not version:
         raise LoadError(f'strategy {kind} has an empty version; give it one, as in version = "1"')
@@ -234,9 +235,16 @@ def _place(problem: BaseException, file: Path) -> str:
 # Parameters
 
 
-def _make(kind: str, cls: type[Strategy], params: Mapping[str, str]) -> Strategy:
+def make_with_params(
+    kind: str, cls: type[Made], params: Mapping[str, str], given: Mapping[str, Any] = MappingProxyType({})
+) -> Made:
+    """An instance of `cls`, with what is `given` and with `params`, converted by its annotations.
+
+    Raises `LoadError`, which calls it strategy `kind`.
+    """
     known, takes_any = _parameters(kind, cls)
-    values = {}
+    known = {name: parameter for name, parameter in known.items() if name not in given}
+    values = dict(given)
     for name, text in params.items():
         if name in known:
             values[name] = _convert(kind, known[name], text)
@@ -257,7 +265,7 @@ def _make(kind: str, cls: type[Strategy], params: Mapping[str, str]) -> Strategy
         ) from problem
 
 
-def _parameters(kind: str, cls: type[Strategy]) -> tuple[dict[str, _Parameter], bool]:
+def _parameters(kind: str, cls: type[Any]) -> tuple[dict[str, _Parameter], bool]:
     """The parameters of a strategy's `__init__`, and whether it takes any other too."""
     if cls.__init__ is object.__init__:
         return {}, False

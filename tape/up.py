@@ -117,7 +117,7 @@ class Up:
         self._standing = standing
         config = config.model_copy(update={"log": standing.url})
         specs = [
-            _spec(role, file, standing) for role in named(config, projects=standing.postgres is not None)
+            spec_of(role, file, standing) for role in named(config, projects=standing.postgres is not None)
         ]
         self._supervisor = Supervisor(specs, folder)
         self._heard = Heard(standing.url)
@@ -153,7 +153,8 @@ class Up:
         return self._supervisor.stop()
 
 
-def _spec(role: Role, file: Path | None, standing: Standing) -> Spec:
+def spec_of(role: Role, file: Path | None, standing: Standing) -> Spec:
+    """The process of a role."""
     command = [sys.executable, "-m", "tape", "run", role.kind, "--ready-file", "{ready}"]
     if file is not None:
         command += ["--config", str(file.resolve())]

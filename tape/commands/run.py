@@ -48,7 +48,8 @@ def run(
     config: ConfigOption = None,
     log: LogOption = None,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Which strategy of the configuration.")
+        str,
+        typer.Option("--name", metavar="NAME", help="Which strategy, or a gateway's partition."),
     ] = "",
     instance: Annotated[
         str | None,
@@ -80,10 +81,10 @@ def run(
     feed       plays market data of [feed] into the log
     heartbeat  says sessions and the time on a log that no player feeds
     market     makes marks and bars of quotes
-    strategies runs a strategy outside the core, --name says which
+    strategies runs a strategy outside the core; --name says which
     alerts     says where a rule holds
     core       decides: a process for each partition that has accounts
-    gateway    sends orders to the broker, and reports what it answers
+    gateway    sends a partition's orders to the broker, and reports what it answers; --name says which
     broker-sim is a broker that simulates
     project    brings decisions into Postgres
     seal       seals what is on Kafka; a file seals itself
@@ -110,12 +111,13 @@ def run(
 
     die_with_parent()
     loaded = load(config_file(config), log=log)
-    if role is RoleName.strategies and name not in (
-        names := [r.name for r in named(loaded) if r.kind == role]
-    ):
-        raise wrong(
-            "name", f"'{name}' is no strategy outside the core; there are: {', '.join(names) or 'none'}"
-        )
+    names = [one.name for one in named(loaded) if one.kind == role]
+    is_several = role in (RoleName.strategies, RoleName.gateway)
+    if is_several and name not in names:
+        there = ", ".join(names) or "none in the configuration"
+        raise wrong("name", f"'{name}' is no {role.value} by name; there are: {there}")
+    if name and not is_several:
+        raise wrong("name", f"role {role.value} has none; leave it out")
     stop = Signals()
     with users_code(), stop.listening():
         run_role(

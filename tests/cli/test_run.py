@@ -18,7 +18,7 @@ import pytest
 
 from eventlog import open_log
 from eventlog.kafka.broker import free_port
-from schemas import RoleHeartbeat, decode
+from schemas import OrderDenied, RoleHeartbeat, decode
 from support.cli import Ran, end, records, start, tape
 from support.lean import SAMPLE
 from tape.commands.run import RoleName
@@ -133,6 +133,9 @@ def test_a_day_goes_through_two_roles_and_verifies(config: Path, log: Path, tmp_
         (("heartbeat", "--log", "sqlite:log.sqlite"), 2, "is a log on data time"),
         (("core", "--config", "none.toml"), 2, "none.toml cannot be read"),
         (("cores",), 2, "'cores' is not one of"),
+        (("core", "--name", "x"), 2, "role core has none"),
+        (("strategies", "--name", "x"), 2, "'x' is no strategies by name; there are: none"),
+        (("alerts", "--log", "sqlite:none.sqlite"), 2, "none.sqlite"),
     ],
 )
 def test_what_cannot_be_run(
@@ -248,6 +251,41 @@ def test_all_roles_until_ctrl_c(config: Path, tmp_path: Path) -> None:
     assert next(events(again))["opened"] == []
     again.send_signal(signal.SIGTERM)
     assert end(again).code == 0
+
+
+def test_roles_outside_the_core(config: Path, tmp_path: Path) -> None:
+    """A strategy outside proposes, the core takes it, alerts tell of what was denied, marks are made."""
+    text = CONFIG.replace('kind = "sma-cross"', 'kind = "mean-reversion"\nwhere = "transactional"')
+    config.write_text(text + "[alerts]\n[market]\n[core]\nmax_spread = 0.04\n")
+    log = tmp_path / "live.sqlite"
+    up = ("up", "--config", config, "--log", f"sqlite:{log}", "--no-postgres", "--json")
+    with running(*up, "--out", tmp_path / "out") as process:
+        told = events(process)
+        next(told)
+        roles = {"core", "market", "alerts", "strategies-cross", "feed"}
+        assert set(next(told)["roles"]) == roles
+
+        def is_through() -> bool:
+            found = {role: heartbeats(log, role) for role in roles - {"feed"}}
+            return (
+                is_all_decided(log)
+                and all(heard and heard[-1].behind == 0 for heard in found.values())
+                and records(log, "signals") == records(log, "strategy.proposals") > 0
+            )
+
+        until(is_through, process)
+        process.send_signal(signal.SIGTERM)
+        stopped = [e["role"] for e in told if e["event"] == "stopped"]
+        assert process.wait(120) == 0
+    assert stopped[0] == "feed"
+    assert stopped[-1] == "core"
+    assert set(stopped) == roles
+    assert records(log, "market.marks") > 0
+    with open_log(f"sqlite:{log}", read_only=True) as reader:
+        orders = [decode(r.topic, r.value) for p in (0, 1) for r in reader.read("orders", p, gte=0)]
+    denied = sum(type(order) is OrderDenied for order in orders)
+    assert records(log, "alerts") >= denied
+    assert tape("verify", log).code == 0
 
 
 def test_a_wrong_configuration_stops_before_anything_is_written(config: Path, tmp_path: Path) -> None:

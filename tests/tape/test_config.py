@@ -243,15 +243,16 @@ def test_every_setting_of_the_core_can_be_made() -> None:
 
 def test_the_roles_that_a_configuration_names(tmp_path: Path) -> None:
     feed = '[feed]\nsymbols = ["SPY"]\n'
+    gateways = [f"gateway-{p}" for p in sorted({partition_of(account, 4) for account in ("one", "two")})]
     for text, log, kinds in (
         ("", "sqlite:x", ["core", "heartbeat"]),
         ('time = "data"', "sqlite:x", ["core"]),
         (feed, "kafka://h:1/x", ["core", "seal", "feed"]),
         ('postgres_dsn = "postgresql://u@h/d"\n' + feed, "sqlite:x", ["core", "project", "feed"]),
         (
-            "[core]\nsimulated = false\n[broker]\n" + feed,
+            "[core]\nsimulated = false\n[broker]\n[alerts]\n" + TWO + feed,
             "sqlite:x",
-            ["broker-sim", "gateway", "core", "feed"],
+            ["broker-sim", *gateways, "core", "alerts", "feed"],
         ),
     ):
         roles = named(load(written(tmp_path, text), log=log))
