@@ -43,7 +43,9 @@ a `heartbeat` comes every second. Nothing is repeated after a reconnect: ask `ac
 after the last number seen, and look orders up for the rest.
 
 **Activities** are all that moved cash or shares, numbered from 1 in each account without holes, and never
-changed: `cash_change` and `qty_change` (of `symbol`) add up to the account's cash and positions.
+changed: `opening_cash` and every `cash_change` add up to the account's cash, `qty_change` (of `symbol`) to
+its positions. A `corporate_action` is a split or dividend that stands in the market data too: who reads
+those books it from there, and must not report it as a movement of cash.
 """
 
 from __future__ import annotations
@@ -79,21 +81,14 @@ def _not_a_float(value: Any) -> Any:
 
 
 Number = Annotated[Decimal, BeforeValidator(_not_a_float), PlainSerializer(plain, when_used="json")]
-Quantity = Annotated[Number, Field(gt=0, max_digits=15, decimal_places=9)]
-Price = Annotated[Number, Field(gt=0, max_digits=22, decimal_places=18)]
-Money = Annotated[Number, Field(max_digits=22, decimal_places=9)]
+Quantity = Annotated[Number, Field(gt=0, max_digits=18, decimal_places=9)]
+Price = Annotated[Number, Field(gt=0, max_digits=20, decimal_places=12)]
+Money = Annotated[Number, Field(max_digits=18, decimal_places=9)]
 AccountId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,23}$")]
 ClientId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,48}$")]
 
 OrderType = Literal["market", "limit", "stop", "stop_limit"]
-Status = Literal[
-    "new",
-    "partially_filled",
-    "filled",
-    "canceled",
-    "expired",
-    "rejected",
-]
+Status = Literal["new", "partially_filled", "filled", "canceled", "expired", "rejected"]
 OPEN: tuple[str, ...] = ("new", "partially_filled")
 
 Code = Literal[
@@ -197,7 +192,7 @@ class Position(_Message):
 
 
 ActivityType = Literal[
-    "fill", "bust", "correction", "deposit", "withdrawal", "dividend", "interest", "fee", "split"
+    "fill", "bust", "correction", "deposit", "withdrawal", "dividend", "interest", "fee", "corporate_action"
 ]
 
 
