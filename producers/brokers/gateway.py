@@ -60,7 +60,7 @@ from schemas import (
 from schemas.reports import MISMATCH
 
 REPORTS = "broker.reports"
-TOPICS_READ = ("orders", "batches", REPORTS)
+FOLLOWED = ("orders", "batches")
 SECOND_NS = 1_000_000_000
 TAKE_S = 0.02
 PAGE = 2000
@@ -72,6 +72,7 @@ SENDINGS_MAX = 3
 
 STALE = "stale"
 WITHDRAWN = "cancelled before it was sent"
+WITHDRAWN_FILL = "the broker is done with it, and an execution was withdrawn"
 NOT_FOUND = "the broker does not have it"
 
 
@@ -191,23 +192,35 @@ class Gateway:
 
     def run(self, beats: Beats, stop: Stop) -> None:
         """Until `stop`; then what is under way is waited for, and its outcome written."""
-        streams: list[Stream] = [(topic, self._partition) for topic in TOPICS_READ]
-        firsts = {stream: self._log.bounds(*stream)[0] for stream in streams}
+        streams: list[Stream] = [(topic, self._partition) for topic in FOLLOWED]
         ends = {stream: self._log.bounds(*stream)[1] for stream in streams}
-        with self._log.follow(firsts) as follower:
+        is_folded = False
+        with self._log.follow({stream: self._log.bounds(*stream)[0] for stream in streams}) as follower:
             while not stop():
                 for record in follower.take(PAGE, TAKE_S):
                     self._processed += 1
                     self._known.take(record)
                 beats(Beat(self._processed, dict(follower.positions), self._error))
-                if all(follower.positions[s] >= end or follower.is_at_end(s) for s, end in ends.items()):
-                    ends = {}
+                if is_folded:
                     self._turn()
+                elif all(follower.positions[s] >= end or follower.is_at_end(s) for s, end in ends.items()):
+                    is_folded = self._fold_reports(beats, stop)
         self._is_ending = True
         while self._under_way:
             beats(Beat(self._processed, error=self._error))
             self._take_inbox(0.2)
             self._commit()
+
+    def _fold_reports(self, beats: Beats, stop: Stop) -> bool:
+        """What the log says of the orders that stand in it; nobody else writes there. False: stopped."""
+        at, end = self._log.bounds(REPORTS, self._partition)
+        while at < end and not stop():
+            page = self._log.read(REPORTS, self._partition, gte=at, lt=end, limit=PAGE)
+            for record in page:
+                self._known.take(record)
+            at = page[-1].offset + 1 if page else end
+            beats(Beat(self._processed, error=self._error))
+        return at >= end
 
     def _turn(self) -> None:
         self._take_inbox(0)
@@ -529,13 +542,28 @@ class Gateway:
                     **about,
                 )
             )
-        if found.standing == "cancelled":
-            self._write(Cancelled(id=order_report(id, "cancelled"), reason=found.reason, **about))
+        is_short = found.standing == "filled" and found.filled < found.order.quantity
+        if found.standing == "cancelled" or is_short:
+            reason = WITHDRAWN_FILL if is_short else found.reason
+            self._write(Cancelled(id=order_report(id, "cancelled"), reason=reason, **about))
         elif found.standing == "expired":
             self._write(Expired(id=order_report(id, "expired"), **about))
         elif found.standing == "rejected":
             reason = found.reason or "rejected"
             self._write(Rejected(id=order_report(id, "rejected"), what="order", reason=reason, **about))
+        elif found.standing == "open":
+            self._still_open(job, found)
+
+    def _still_open(self, job: Job, found: Found) -> None:
+        """A cancel or replacement of which nothing has come: one that got no answer is asked for again,
+        unless it was done; another is looked at again later."""
+        terms = Terms(found.order.quantity, found.order.limit, found.order.stop)
+        is_done = not job.cancel and job.replace is not None and job.replace[1] == terms
+        if job.unanswered and not is_done:
+            job.asked = min(job.asked, job.unanswered - 1)
+        elif job.cancel or (job.replace is not None and not is_done):
+            job.look_at = time.monotonic() + self._settings.answer_s
+        job.unanswered = 0
 
     # ------------------------------------------------------------ cancels and replacements
 
@@ -559,12 +587,11 @@ class Gateway:
         if isinstance(answer, Refused):
             about = self._about(job, raw=answer.raw)
             self._write(Rejected(id=id, what=what, reason=answer.reason, **about))  # type: ignore[arg-type]
+        elif isinstance(answer, NoAnswer):
+            job.unanswered, job.look_at = seq, time.monotonic() + line.adapter.settling_s
+            self._error = f"order {job.order.client_id}: {what}: {answer.reason}"
         else:
-            wait_s = line.adapter.settling_s if isinstance(answer, NoAnswer) else self._settings.answer_s
-            job.look_at = time.monotonic() + wait_s
-            if isinstance(answer, NoAnswer):
-                job.asked = seq - 1
-                self._error = f"order {job.order.client_id}: {what}: {answer.reason}"
+            job.look_at = time.monotonic() + self._settings.answer_s
 
     # ------------------------------------------------------------ writing
 

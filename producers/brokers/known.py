@@ -58,6 +58,8 @@ class Job:
     replace: tuple[int, Terms] | None = None
     asked: int = 0
     """The last cancel or replacement that this process has sent, by its `seq`."""
+    unanswered: int = 0
+    """The one of these to which there was no answer, by its `seq`; 0: none."""
     is_busy: bool = False
     """A request of it is under way."""
     not_found: int = 0

@@ -102,6 +102,8 @@ class FakeBroker:
         with self._lock:
             signed = fill.quantity if fill.side == "buy" else -fill.quantity
             self._move(fill.symbol, -signed, signed * fill.price + fill.fee)
+            found = self.orders[fill.order]
+            self.orders[fill.order] = replace(found, filled=found.filled - fill.quantity)
             id = execution_report(fill.execution, "busted")
             self._happened(Busted(id=id, execution=fill.execution, reason="error", **self._about()), told)
 
