@@ -56,15 +56,27 @@ from = 2013-10-07
 to = 2013-10-07
 speed = 1200
 """
+OUTSIDE = """
+[[strategies]]
+name = "revert"
+kind = "mean-reversion"
+account = "two"
+symbols = ["IBM"]
+params = { length = 10, entry = 1.2 }
+where = "faust"
+[market]
+[alerts]
+"""
+ROLES = ("core", "market", "alerts", "strategies-revert", "seal", "project", "feed")
 BARS = 3 * 390
 
 
 class Running:
     """A `tape up --json` and what it tells."""
 
-    def __init__(self, folder: Path, *args: str, **options: Any) -> None:
+    def __init__(self, folder: Path, *args: str, more: str = "", **options: Any) -> None:
         self.folder = folder
-        (folder / "tape.toml").write_text(CONFIG)
+        (folder / "tape.toml").write_text(CONFIG + more)
         common = ("--config", folder / "tape.toml", "--out", folder / "out", "--json")
         self.process = start("up", *common, *args, **options)
         self.pids: dict[str, int] = {}
@@ -129,20 +141,20 @@ def counted(url: str, topic: str) -> int:
 def is_through(url: str, since: int) -> bool:
     """Whether all of the data is there, and every role that reads has said since then that it has it."""
     heard = last_heard(url)
-    reading = [heard.get(role) for role in ("core", "project", "seal")]
+    reading = [heard.get(role) for role in ROLES if role != "feed"]
     return counted(url, "market.bars") == BARS and all(h and h.ts > since and h.behind == 0 for h in reading)
 
 
 def test_killed_roles_start_again_and_ctrl_c_leaves_nothing(broker: Broker, dsn: str, tmp_path: Path) -> None:
     url = f"kafka://{broker.address}/up{next(SERIAL)}"
-    with running(tmp_path, "--log", url, "--postgres", dsn) as up:
+    with running(tmp_path, "--log", url, "--postgres", dsn, more=OUTSIDE) as up:
         begun = up.until("begun")
         assert begun["opened"] == ["one", "two"]
         assert begun["postgres"] == shown_dsn(dsn)
-        assert set(up.until("roles")["roles"]) == {"core", "seal", "project", "feed"}
+        assert tuple(up.until("roles")["roles"]) == ROLES
         up.until("all-ready")
         wait(lambda: counted(url, "fills") > 0, "a fill")
-        for role in ("core", "feed", "project", "seal"):
+        for role in ROLES:
             os.kill(up.pids[role], signal.SIGKILL)
             died = up.until("died", role)
             assert (died["code"], died["error"]) == (-9, "killed by SIGKILL")
@@ -152,8 +164,8 @@ def test_killed_roles_start_again_and_ctrl_c_leaves_nothing(broker: Broker, dsn:
         up.process.send_signal(signal.SIGINT)
         ends = [told["role"] for told in up if told["event"] == "stopped"]
         assert up.process.wait(120) == 130
-        assert ends == ["feed", "core", "project", "seal"]
-        assert up.deaths == dict.fromkeys(("core", "feed", "project", "seal"), 1)
+        assert ends == ["feed", "market", "strategies-revert", "alerts", "core", "project", "seal"]
+        assert up.deaths == dict.fromkeys(ROLES, 1)
         wait(lambda: not up.left(), "no process is left", 30)
     verified = tape("verify", url, "--json")
     assert verified.code == 0, verified.out + verified.err
@@ -161,6 +173,8 @@ def test_killed_roles_start_again_and_ctrl_c_leaves_nothing(broker: Broker, dsn:
         report = check_seals(log)
         assert not report.faults
         assert counted(url, "fills") > 2
+        assert counted(url, "market.marks") > 0
+        assert counted(url, "signals") > counted(url, "strategy.proposals") > 0
         with psycopg.connect(dsn) as connection:
             row = connection.execute("SELECT count(*) FROM trading.fills WHERE log = %s", [log.id]).fetchone()
     assert row == (counted(url, "fills"),)
