@@ -109,7 +109,8 @@ class Folded(Event):
 
     `order` is as in Batch. `settings` is all that the fold's output depends on, `source` that output's name.
     `written` says of outputs that bear no row how many stood in each partition (TOPIC/PARTITION) before.
-    `state` is base64 of zlib of the fold's state before these inputs; empty where it is not kept.
+    `state` is base64 of zlib of the fold's state before these inputs, empty where it is not kept; a large one
+    is spread over `parts` records, of which the last takes inputs.
     """
 
     number: int
@@ -120,6 +121,8 @@ class Folded(Event):
     records: int
     written: dict[str, int]
     state: str = ""
+    part: int = 1
+    parts: int = 1
 
 
 @event("snapshots")

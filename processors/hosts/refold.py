@@ -36,7 +36,7 @@ PAGE = 5000
 STATE_EVERY = 200_000
 """Inputs between two states that are kept."""
 STATE_MAX = 600_000
-"""Characters of a state that is kept; a larger one does not fit into a record."""
+"""Characters of a state in one record."""
 POLL_S = 0.05
 WAIT_S = 0.05
 """How long an input that gives nothing is waited for while others have something."""
@@ -89,12 +89,16 @@ class Refold:
     def _recover(self, writer: Writer, beats: Beats, stop: Stop) -> bool:
         """Be where the recorded order ends, with every output in the log; False if it was stopped before."""
         last: Folded | None = None
-        ends: _Ends | None = None
+        ends = _Ends(self.log, "")
+        parts: list[str] | None = None
         for folded in _since_state(self.log):
             if last is None or folded.settings != last.settings:
-                self._enter(folded)
-                ends = None
-            ends = ends or _Ends(self.log, folded.source)
+                parts = []
+            if parts is not None:
+                parts.append(folded.state)
+                if folded.part == folded.parts:
+                    self._enter(folded, "".join(parts))
+                    ends, parts = _Ends(self.log, folded.source), None
             records = [r for event in self._again(folded) for r in self._record(event, ends)]
             if records:
                 writer.append(records)
@@ -112,12 +116,12 @@ class Refold:
             self._begins = True
         return True
 
-    def _enter(self, folded: Folded) -> None:
-        """Be as before the inputs of a record with a state."""
-        if not folded.state:
+    def _enter(self, folded: Folded, state: str) -> None:
+        """Be as before the inputs of a record that ends a state."""
+        if not state:
             raise LogDamaged(f"{self.log.url}: fold {folded.number} begins other settings without a state")
         self._fold = self._build_again(folded)
-        self._fold.restore(zlib.decompress(base64.b64decode(folded.state)))
+        self._fold.restore(zlib.decompress(base64.b64decode(state)))
         self._positions = {(i.topic, i.partition): i.first for i in folded.inputs}
         self._streams = list(self._positions)
         self._written = {_stream(name): count for name, count in folded.written.items()}
@@ -187,10 +191,22 @@ class Refold:
         self._positions = after
         self._taken += len(page)
 
-    def _write_order(self, writer: Writer, order: bytes, after: Mapping[Stream, int], state: str) -> None:
+    def _write_order(
+        self, writer: Writer, order: bytes, after: Mapping[Stream, int], state: Sequence[str]
+    ) -> None:
+        """Append the order of some inputs, and before it the state in its parts."""
+        parts = [
+            self._folded(n, len(state), part, b"", self._positions) for n, part in enumerate(state[:-1], 1)
+        ]
+        parts.append(self._folded(len(state), len(state), state[-1], order, after))
+        writer.append([new_record(part, 0, "0") for part in parts])
+        self._since_state += len(order)
+
+    def _folded(self, part: int, parts: int, state: str, order: bytes, after: Mapping[Stream, int]) -> Folded:
         batch = make_batch(0, self._number, 0, self._streams, self._positions, order, after, {}, 0)
-        folded = Folded(
-            number=self._number,
+        self._number += 1
+        return Folded(
+            number=batch.number,
             source=self._fold.source,
             settings=self._settings,
             inputs=batch.inputs,
@@ -198,28 +214,22 @@ class Refold:
             records=batch.records,
             written={f"{topic}/{partition}": n for (topic, partition), n in sorted(self._written.items())},
             state=state,
+            part=part,
+            parts=parts,
         )
-        writer.append([new_record(folded, 0, "0")])
-        self._number += 1
-        self._since_state += len(order)
 
-    def _state(self) -> str:
+    def _state(self) -> Sequence[str]:
         """The state, from time to time; the first inputs of some settings always come with one."""
         if not self._begins and self._since_state < self._state_every:
-            return ""
-        packed = self._packed()
-        if self._begins and not packed:
-            raise LogError(
-                f"{self.log.url}: the state is too large to go on with other settings: start on a new log"
-            )
+            return ("",)
         self._begins = False
-        return packed
+        return self._packed()
 
-    def _packed(self) -> str:
-        """The state as text; empty where no record can hold it: then a restart derives more again."""
+    def _packed(self) -> Sequence[str]:
+        """The state as text, in parts that fit into a record each."""
         self._since_state = 0
         packed = base64.b64encode(zlib.compress(self._fold.snapshot(), 6)).decode()
-        return packed if len(packed) <= STATE_MAX else ""
+        return [packed[at : at + STATE_MAX] for at in range(0, len(packed), STATE_MAX)]
 
     def _record(self, event: Any, ends: _Ends | None) -> Iterator[NewRecord]:
         """The record of an output, unless `ends` has it already."""
@@ -263,7 +273,7 @@ def _since_state(log: LogReader) -> Iterator[Folded]:
     while position > first:
         below = max(first, position - 50)
         found = log.read(FOLDS, 0, gte=below, lt=position, limit=50)
-        kept = [r.offset for r in found if event_of(r, Folded).state]
+        kept = [r.offset for r in found if (f := event_of(r, Folded)).state and f.part == 1]
         if kept:
             start = kept[-1]
             break

@@ -50,7 +50,7 @@ from eventlog import open_log
 from processors.hosts import market, refold
 from support.refolds import SETTINGS
 
-refold.PAGE, refold.STATE_EVERY = int(sys.argv[3]), 2000
+refold.PAGE, refold.STATE_MAX = int(sys.argv[3]), 5000
 seen = {}
 with open_log(sys.argv[1]) as log, open_log(sys.argv[1]) as watch:
     def stop():

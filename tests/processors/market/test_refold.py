@@ -64,6 +64,7 @@ def test_killed_at_ten_moments_all_outputs_are_there_once_and_in_order(
     killed(url, tmp_path, late(seed, 8000), seed)
     with open_log(url, read_only=True) as log:
         assert audited(log) > 1000
+        assert max(f.parts for _, f in read_all(log, FOLDS, 0, Folded)) > 1
     before = _stands(url)
     take_all(url)
     assert _stands(url) == before
