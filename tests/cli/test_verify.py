@@ -74,7 +74,7 @@ def test_a_log_that_holds(made: Path) -> None:
 WRITTEN = sorted(
     set(TOPICS)
     - {"market.trades", "market.marks", "strategy.proposals", "broker.reports"}
-    - {"dead-letters", "roles", "alerts"}
+    - {"dead-letters", "folds", "roles", "alerts"}
 )
 
 
