@@ -279,13 +279,22 @@ class AlertsConfig(_Section):
 
 
 class BrokerConfig(_Section):
-    """Where the gateway sends orders."""
+    """Where the gateway sends orders. The simulated broker knows the accounts of this configuration."""
 
     adapter: Literal["sim"] = Field(default="sim", description="Which broker: the simulated one.")
     url: str = Field(
         default=SIMULATED_BROKER,
-        pattern=r"^https?://[^/@\s]+$",
-        description="Where it answers; the simulated one listens there.",
+        pattern=r"^http://[^/@\s:]+:\d{1,5}$",
+        description="Where it answers, `http://HOST:PORT`; the simulated one listens on that port.",
+    )
+    listen: str = Field(default="127.0.0.1", description="The address that the simulated one listens on.")
+    folder: Path = Field(
+        default=Path("runs/broker-sim"), description="The folder of the simulated one's own books."
+    )
+    faults: dict[str, str] = Field(
+        default={},
+        description="What the simulated one does wrong: a fault's name, and a probability (`0.05`) or how "
+        "often (`2x`).",
     )
 
 
@@ -423,6 +432,7 @@ def _with_paths(table: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     at(table, "log")
     at(table.get("feed"), "data")
+    at(table.get("broker"), "folder")
     at(table.get("alerts"), "file")
     at(table.get("alerts"), "places")
     for account in _tables(table, "accounts"):

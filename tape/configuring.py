@@ -31,7 +31,6 @@ from tape.limits import limits_of, read_limits
 from tape.logs import file_of, url_of
 from tape.outside import load_outside
 from tape.playing import PlayWanted, reader_of
-from tape.roles import require_all
 from tape.strategies import load_strategy
 from tape.wiring import build, configure
 
@@ -56,6 +55,11 @@ def configured_for(config: LiveConfig, log: LogReader, partition: int) -> Config
         ),
     )
     return configure(settings, log=log.id, time=log.time, partition=partition)
+
+
+def exchange_settings(config: LiveConfig, log: LogReader) -> CoreSettings:
+    """How the simulated broker fills."""
+    return _settings(config, log_prefix(log.id), ())
 
 
 def _settings(config: LiveConfig, prefix: str, strategies: tuple[StrategySetting, ...]) -> CoreSettings:
@@ -107,13 +111,12 @@ def strategy_setting(strategy: StrategyConfig) -> StrategySetting:
 def check(config: LiveConfig) -> None:
     """Refuse what would stop a role later: strategies, limits, data that cannot be had, a log's name.
 
-    Raises `ConfigError`, `RoleError`, `LoadError`, `LimitsError`, `DataError`; nothing is written.
+    Raises `ConfigError`, `LoadError`, `LimitsError`, `DataError`; nothing is written.
     """
     if config.log is not None:
         url_of(config.log)
     if config.feed is not None:
         reader_of(play_of(config.feed))
-    require_all(config)
     for strategy in config.strategies:
         if strategy.where != "core":
             load_outside(strategy)

@@ -152,6 +152,25 @@ def _gateway(task: Task) -> None:
         )
 
 
+def _broker_sim(task: Task) -> None:
+    from tape.brokersim import faults_of, run_broker_sim
+    from tape.configuring import exchange_settings
+
+    broker = _broker(task.config)
+    with open_log(task.url, read_only=True) as log:
+        run_broker_sim(
+            log,
+            exchange_settings(task.config, log),
+            broker.folder,
+            host=broker.listen,
+            port=int(broker.url.rpartition(":")[2]),
+            accounts={account.id: account.cash for account in task.config.accounts},
+            faults=faults_of([f"{name}={how}" for name, how in broker.faults.items()]),
+            beats=task.beats,
+            stop=task.stop,
+        )
+
+
 def _broker(config: LiveConfig) -> BrokerConfig:
     if config.broker is None:
         raise RoleError("the configuration has no [broker]: add one, and core.simulated = false")
@@ -218,10 +237,6 @@ def _projected(done: Done) -> Beat:
     return Beat(done.decisions, positions)
 
 
-def _missing(task: Task) -> None:
-    raise RoleError("this role is not part of this Tape yet: leave it out of the configuration")
-
-
 KINDS: dict[str, Callable[[Task], None]] = {
     "feed": _feed,
     "heartbeat": _heartbeat,
@@ -230,15 +245,8 @@ KINDS: dict[str, Callable[[Task], None]] = {
     "alerts": _alerts,
     "core": _core,
     "gateway": _gateway,
-    "broker-sim": _missing,
+    "broker-sim": _broker_sim,
     "project": _project,
     "seal": _seal,
 }
 """What there is to run, in the order of its end: what brings in first, what reads last."""
-
-
-def require_all(config: LiveConfig) -> None:
-    """Raise `RoleError` for a role that the configuration names and that there is not."""
-    for role in named(config):
-        if KINDS[role.kind] is _missing:
-            raise RoleError(f"role {role.label} is not part of this Tape yet: leave out what names it")

@@ -18,7 +18,7 @@ import pytest
 
 from eventlog import open_log
 from eventlog.kafka.broker import free_port
-from schemas import OrderDenied, RoleHeartbeat, decode
+from schemas import Fill, Filled, OrderDenied, RoleHeartbeat, decode, partition_of
 from support.cli import Ran, end, records, start, tape
 from support.lean import SAMPLE
 from tape.commands.run import RoleName
@@ -285,6 +285,47 @@ def test_roles_outside_the_core(config: Path, tmp_path: Path) -> None:
         orders = [decode(r.topic, r.value) for p in (0, 1) for r in reader.read("orders", p, gte=0)]
     denied = sum(type(order) is OrderDenied for order in orders)
     assert records(log, "alerts") >= denied
+    assert tape("verify", log).code == 0
+
+
+def test_orders_go_out_through_the_gateway(config: Path, tmp_path: Path) -> None:
+    """Gateway and broker are killed on the way; each execution is one fill."""
+    broker = f'[broker]\nurl = "http://127.0.0.1:{free_port()}"\nfolder = "books"\n'
+    text = CONFIG.replace('speed = "max"', "speed = 900") + "[core]\nsimulated = false\n" + broker
+    config.write_text(
+        text.replace('kind = "sma-cross"', 'kind = "sma-cross"\nparams = { fast = 3, slow = 9 }')
+    )
+    log = tmp_path / "live.sqlite"
+    gateway = f"gateway-{partition_of('one', 2)}"
+    up = ("up", "--config", config, "--log", f"sqlite:{log}", "--no-postgres", "--json")
+    with running(*up, "--out", tmp_path / "out") as process:
+        told = events(process)
+        next(told)
+        assert next(told)["roles"] == ["broker-sim", gateway, "core", "feed"]
+        pids: dict[str, int] = {}
+        for event in told:
+            if event["event"] == "started":
+                pids[str(event["role"])] = int(str(event["pid"]))
+            if event["event"] == "all-ready":
+                break
+        for role in (gateway, "broker-sim"):
+            before = records(log, "fills")
+            until(lambda before=before: records(log, "fills") > before, process)
+            os.kill(pids[role], signal.SIGKILL)
+        killed = time.time_ns()
+        until(lambda: is_all_decided(log, killed), process)
+        process.send_signal(signal.SIGINT)
+        stopped = [e["role"] for e in told if e["event"] == "stopped"]
+        assert process.wait(120) == 130
+    assert stopped == ["feed", "core", gateway, "broker-sim"]
+    with open_log(f"sqlite:{log}", read_only=True) as reader:
+        reports = [decode(r.topic, r.value) for p in (0, 1) for r in reader.read("broker.reports", p, gte=0)]
+        fills = [decode(r.topic, r.value) for p in (0, 1) for r in reader.read("fills", p, gte=0)]
+    executions = [r.execution for r in reports if isinstance(r, Filled)]
+    assert len(set(executions)) == len(executions) > 2
+    booked = {f.execution for f in fills if isinstance(f, Fill)}
+    assert booked == set(executions[: len(booked)])
+    assert len(booked) == len(fills)
     assert tape("verify", log).code == 0
 
 
