@@ -3,10 +3,11 @@
 A record's way:
 
 1. The state of its key comes from the table, with the offset it reflects. A record at or below that was
-   folded before: it is passed over.
+   folded before: nothing is done.
 2. The processor takes it. Its outputs are sent, and acknowledged by the broker.
-3. The state goes into the table with the record's offset; only then the record counts as taken. Faust
-   commits its position after the table's changes have been acknowledged.
+3. The state goes into the table's changelog with the record's offset, and is acknowledged; then into the
+   table. Only then the record counts as taken.
+4. The position behind it is committed. What Faust itself passes over is read from the log first.
 
 A kill between 2 and 3 leads to the same outputs once more, under the same ids. An exception must not
 leave an agent, for Faust would take the record as done: the agent stops where it is, nothing is committed
@@ -16,9 +17,10 @@ any more, and `run_faust` raises. The role's process is to end then.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from tempfile import TemporaryDirectory
@@ -39,12 +41,12 @@ from schemas import Record, digest
 
 BEAT_S = 0.2
 WATCH_S = 5.0
-STUCK_S = 120.0
+STUCK_S = 60.0
 """A partition that has records beyond its position and does not move for so long has silently stopped."""
 SESSION_S = 6.0
 """After so long without a sign a process that was killed is no member of the group any more."""
 LEAVE_S = 30.0
-MS_NS = 1_000_000
+PAGE = 500
 
 
 class FaustStopped(LogError):
@@ -85,12 +87,12 @@ class _Host:
         self.is_leaving = False
         self._failure: Exception | None = None
         self._taken = 0
-        self._positions = _committed(log, self._id, [p.inputs[0] for p in processors])
+        self._positions: dict[Stream, int] = {}
         self._topics = {log.topic(p.inputs[0]): p.inputs[0] for p in processors}
-        _make_changelogs(
-            log, {f"{self._id}-{p.name}-changelog": log.partitions(p.inputs[0]) for p in processors}
-        )
+        self._changelogs = {p.name: f"{self._id}-{p.name}-changelog" for p in processors}
+        _make_changelogs(log, {self._changelogs[p.name]: log.partitions(p.inputs[0]) for p in processors})
         self._app = _app(self._id, log.address, folder, self)
+        self._app.on_partitions_revoked.connect(self._on_revoked)
         for one in processors:
             self._add(one)
 
@@ -121,15 +123,27 @@ class _Host:
             self._failure, self.is_leaving = problem, True
 
     async def _take(self, processor: KeyedProcessor, table: Any, message: Any) -> None:
-        topic = self._topics[message.topic]
-        record = Record(
-            topic,
-            message.partition,
-            message.offset,
-            message.key or b"",
-            message.value or b"",
-            int(message.timestamp * 1000) * MS_NS,
-        )
+        """Take a record, and before it whatever Faust has passed over: after a rebalance it drops some."""
+        stream = (self._topics[message.topic], message.partition)
+        position = self._position(stream)
+        if message.offset < position:
+            return
+        while position < message.offset and (
+            passed := self._log.read(*stream, gte=position, lt=message.offset, limit=PAGE)
+        ):
+            for record in passed:
+                await self._fold(processor, table, record)
+            position = passed[-1].offset + 1
+        key, value = message.key or b"", message.value or b""
+        await self._fold(processor, table, Record(*stream, message.offset, key, value))
+
+    def _position(self, stream: Stream) -> int:
+        """The next offset to take; of a partition that is new here, where its group stands."""
+        if stream not in self._positions:
+            self._positions[stream] = _committed(self._log, self._id, stream)
+        return self._positions[stream]
+
+    async def _fold(self, processor: KeyedProcessor, table: Any, record: Record) -> None:
         key = processor.key(record)
         kept = table.get(key)
         if kept is None or record.offset > kept[0]:
@@ -138,9 +152,30 @@ class _Host:
             for event in take(processor, record):
                 new = placed(event, record, self._log.partitions)
                 await self._send(self._log.topic(new.topic), new.partition, new.key, new.value)
-            table[key] = [record.offset, processor.save(key)]
+            await self._keep(table, processor, key, record)
         self._taken += 1
-        self._positions[topic, record.partition] = record.offset + 1
+        self._positions[record.topic, record.partition] = record.offset + 1
+
+    def committable(self, partitions: Iterable[Any]) -> dict[Any, int]:
+        """How far these partitions have been taken: Faust's own count has gaps."""
+        at = {p: self._positions.get((self._topics.get(p.topic, ""), p.partition)) for p in partitions}
+        return {p: offset for p, offset in at.items() if offset is not None}
+
+    async def _on_revoked(self, app: Any, revoked: Iterable[Any], **_: Any) -> None:
+        """Another process may take these partitions on from here."""
+        for place in revoked:
+            self._positions.pop((self._topics.get(place.topic, ""), place.partition), None)
+
+    async def _keep(self, table: Any, processor: KeyedProcessor, key: str, record: Record) -> None:
+        """Write the state into the changelog, and then into the table.
+
+        Faust's own way of writing a table sends the change at some later time: a kill in between lost states
+        whose record was committed.
+        """
+        state = [record.offset, processor.save(key)]
+        changelog = self._changelogs[processor.name]
+        await self._send(changelog, record.partition, json.dumps(key).encode(), json.dumps(state).encode())
+        table.data[key] = state
 
     async def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         """Send, and wait for the broker's acknowledgement."""
@@ -187,7 +222,7 @@ class _Host:
             for p in self._app.consumer.assignment()
             if p.topic in self._topics
         }
-        return {stream: self._positions[stream] for stream in sorted(assigned)}
+        return {stream: self._position(stream) for stream in sorted(assigned)}
 
 
 class _Watch:
@@ -218,19 +253,15 @@ class _Watch:
             self._log.close()
 
 
-def _committed(log: KafkaLog, group: str, topics: Sequence[str]) -> dict[Stream, int]:
-    """Where the app's group stands in its inputs."""
-    streams = [(topic, partition) for topic in topics for partition in range(log.partitions(topic))]
+def _committed(log: KafkaLog, group: str, stream: Stream) -> int:
+    """Where a group stands in a partition: at its first record if nowhere."""
     reader = consumer(log.address, group)
     try:
-        places = [TopicPartition(log.topic(topic), partition) for topic, partition in streams]
-        found = asked(log.url, lambda: reader.committed(places, timeout=ANSWER_S))
+        place = TopicPartition(log.topic(stream[0]), stream[1])
+        (found,) = asked(log.url, lambda: reader.committed([place], timeout=ANSWER_S))
     finally:
         reader.close()
-    return {
-        stream: place.offset if place.offset >= 0 else log.bounds(*stream)[0]
-        for stream, place in zip(streams, found, strict=True)
-    }
+    return found.offset if found.offset >= 0 else log.bounds(*stream)[0]
 
 
 def _make_changelogs(log: KafkaLog, wanted: Mapping[str, int]) -> None:
@@ -268,7 +299,8 @@ def _app(id: str, address: str, folder: str, host: _Host) -> Any:
             return ReadCommitted(self, loop=self.loop, beacon=self.beacon)
 
         async def _commit(self, offsets: Any) -> bool:
-            return False if host.is_leaving else await super()._commit(offsets)
+            taken = {} if host.is_leaving else host.committable(offsets)
+            return bool(taken) and await super()._commit(taken)
 
     class Transport(driver.Transport):
         Consumer = ReadingConsumer
