@@ -1,7 +1,7 @@
 """The broker's books of one moment, held against ours.
 
 Before a snapshot stands every movement of cash and shares that is in it, so cash and net positions must
-agree at once. Orders may be on their way: what differs there is tolerated for `GRACE` snapshots. Each
+agree at once. Orders may be on their way: what differs there is tolerated for some snapshots (`GRACE`). Each
 difference is written once, as Drift, and halts; Rearm is refused while the last snapshot shows it.
 """
 
@@ -21,6 +21,8 @@ from schemas.reports import MISMATCH
 
 GRACE = 3
 """At so many snapshots in a row an order must differ to be Drift."""
+GRACE_SENDING = 30
+"""The same for one that is not acknowledged: the gateway may be looking it up, or be down."""
 
 
 class Differs(NamedTuple):
@@ -114,8 +116,10 @@ def _orders(desk: Desk, account: Account, report: BrokerSnapshot) -> Iterable[Di
     for id in sorted({*ours, *theirs}):
         have, has = _text(ours.get(id)), _text(theirs.get(id))
         if have != has:
-            symbol: str = (ours.get(id) or theirs[id]).symbol
-            yield Differs("order", symbol, have and f"{id}: {have}", has and f"{id}: {has}", id, GRACE)
+            order: Any = ours.get(id) or theirs[id]
+            is_sending = id in ours and order.status in ("accepted", "unknown")
+            grace = GRACE_SENDING if is_sending else GRACE
+            yield Differs("order", order.symbol, have and f"{id}: {have}", has and f"{id}: {has}", id, grace)
 
 
 def _text(order: Any | BrokerOrder) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.account.reconcile import GRACE
+from processors.account.reconcile import GRACE, GRACE_SENDING
 from schemas import (
     BrokerOrder,
     BrokerPosition,
@@ -147,7 +147,7 @@ def test_order_that_differs_is_tolerated_for_a_while(at: At, there: Any, acknowl
     if acknowledged:
         at.ack(order)
     orders = () if there is None else (order_at_broker(order, **there),)
-    for n in range(1, GRACE):
+    for n in range(1, GRACE if acknowledged else GRACE_SENDING):
         assert snapshot(at, 100_000, {}, *orders) == [], n
         at.restart()
     (drift,) = snapshot(at, 100_000, {}, *orders)
@@ -167,6 +167,7 @@ def test_order_open_there_and_ended_here(at: At) -> None:
 
 def test_what_was_on_its_way_and_has_come_is_forgotten(at: At) -> None:
     order = at.order("buy", 10, order_type="limit", limit=9)
+    at.ack(order)
     for _ in range(GRACE - 1):
         snapshot(at, 100_000)
     assert snapshot(at, 100_000, {}, order_at_broker(order)) == []
