@@ -26,6 +26,9 @@ STATUS_RANKS: dict[type, int] = {SessionOpened: 0, Split: 1, CashDividend: 1, Se
 LACKING_S = 0.01
 """For so long a partition that holds more is waited for at a time."""
 
+PAGE = 5000
+"""Records that are read at a time."""
+
 Head = tuple[int, int, int, Record]
 """Time, rank, index of the partition; the first record of the partition that has not been given out."""
 
@@ -61,10 +64,16 @@ class Market:
 
     def take(self, limit: int, timeout_s: float) -> list[Record]:
         """Up to `limit` records, decoded; waits so long for the first of them."""
-        lacks = self._lacks_any()
-        wait_s = timeout_s if not self._heads else LACKING_S if lacks else 0
-        for record in self._follower.take(limit, min(wait_s, timeout_s)):
-            self._add(record)
+        out = self._ordered(limit)
+        if not out:
+            wait_s = min(LACKING_S, timeout_s) if self._heads else timeout_s
+            for record in self._follower.take(PAGE, wait_s):
+                self._add(record)
+            out = self._ordered(limit)
+        return out
+
+    def _ordered(self, limit: int) -> list[Record]:
+        """What can be given out without reading on."""
         out: list[Record] = []
         lacks = self._lacks_any()
         while self._heads and len(out) < limit and not lacks:
