@@ -206,6 +206,7 @@ class FakeBroker:
     def _request(self, what: str, client_id: str, do: Callable[[], Answer]) -> Answer:
         waiting = self.next.get(what, [])
         fault = waiting.pop(0) if waiting else ""
+        self._meet(f"before {what}")
         hook = self.hooks.pop(what, None)
         if fault == "lose request":
             return NoAnswer("nobody answers")
@@ -219,12 +220,15 @@ class FakeBroker:
             hook()
         return NoAnswer("no answer came") if fault == "lose answer" else answer
 
+    def _meet(self, moment: str) -> None:
+        hook = self.hooks.pop(moment, None)
+        if hook is not None:
+            hook()
+
     def look_up(self, client_id: str) -> Found | None:
         self._listen()
         self.calls.append(("look up", client_id))
-        hook = self.hooks.pop("look up", None)
-        if hook is not None:
-            hook()
+        self._meet("look up")
         return self.orders.get(client_id)
 
     def _listen(self) -> None:
@@ -245,6 +249,7 @@ class FakeBroker:
 
     def snapshot(self) -> Holdings:
         self._listen()
+        self._meet("snapshot")
         with self._lock:
             held = sorted(self.positions.items())
             orders = (
