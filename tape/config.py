@@ -289,7 +289,8 @@ class BrokerConfig(_Section):
     )
     listen: str = Field(default="127.0.0.1", description="The address that the simulated one listens on.")
     folder: Path = Field(
-        default=Path("runs/broker-sim"), description="The folder of the simulated one's own books."
+        default=Path("runs/broker-sim"),
+        description="Where the simulated one keeps its books, in a folder for each log.",
     )
     faults: dict[str, str] = Field(
         default={},

@@ -126,6 +126,8 @@ def _alerts(task: Task) -> None:
     from tape.config import AlertsConfig
 
     alerts = task.config.alerts or AlertsConfig()
+    if alerts.file is not None:
+        alerts.file.parent.mkdir(parents=True, exist_ok=True)
     run_alerts(
         task.url,
         rules_named(alerts.rules),
@@ -161,7 +163,7 @@ def _broker_sim(task: Task) -> None:
         run_broker_sim(
             log,
             exchange_settings(task.config, log),
-            broker.folder,
+            broker.folder / log.id[:12],
             host=broker.listen,
             port=int(broker.url.rpartition(":")[2]),
             accounts={account.id: account.cash for account in task.config.accounts},

@@ -13,7 +13,7 @@ import yaml
 from eventlog.kafka import broker
 from eventlog.kafka.jars import VERSION
 from tape.cli import app
-from tape.config import LiveConfig, load
+from tape.config import SECTIONS, LiveConfig, load
 from tape.roles import named
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,9 @@ def test_a_wrong_command_would_be_noticed() -> None:
 def test_there_is_a_service_for_each_role(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, service in OURS.items():
         for key, value in service["environment"].items():
-            assert key.removeprefix("TAPE_").lower() in LiveConfig.model_fields, name
+            section, _, inner = key.removeprefix("TAPE_").lower().partition("__")
+            assert section in LiveConfig.model_fields, name
+            assert not inner or inner in SECTIONS[section].model_fields, name
             monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value))
     wanted = [role.label for role in named(load(ROOT / "deploy" / "tape.toml"))]
     running = [s["command"] for s in OURS.values() if s["command"][0] == "run"]

@@ -211,7 +211,7 @@ def test_the_deployed_example_can_be_used(monkeypatch: pytest.MonkeyPatch) -> No
     check(load(DEPLOYED))
     ran = tape("config", "check", DEPLOYED, "--json")
     assert (ran.code, ran.json["ok"]) == (0, True)
-    assert {"core", "feed"} <= set(ran.json["roles"])
+    assert {"core", "feed", "broker-sim", "gateway-0", "gateway-1"} <= set(ran.json["roles"])
     as_json = tape("config", "show", DEPLOYED, "--json").json
     assert as_json == json.loads(json.dumps(shown(load(DEPLOYED))))
 
