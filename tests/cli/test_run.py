@@ -256,7 +256,7 @@ def test_all_roles_until_ctrl_c(config: Path, tmp_path: Path) -> None:
 def test_roles_outside_the_core(config: Path, tmp_path: Path) -> None:
     """A strategy outside proposes, the core takes it, alerts tell of what was denied, marks are made."""
     text = CONFIG.replace('kind = "sma-cross"', 'kind = "mean-reversion"\nwhere = "transactional"')
-    config.write_text(text + "[alerts]\n[market]\n[core]\nmax_spread = 0.04\n")
+    config.write_text(text + '[alerts]\nplaces = "places"\n[market]\n[core]\nmax_spread = 0.04\n')
     log = tmp_path / "live.sqlite"
     up = ("up", "--config", config, "--log", f"sqlite:{log}", "--no-postgres", "--json")
     with running(*up, "--out", tmp_path / "out") as process:

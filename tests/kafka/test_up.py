@@ -66,6 +66,7 @@ params = { length = 10, entry = 1.2 }
 where = "faust"
 [market]
 [alerts]
+places = "places"
 """
 ROLES = ("core", "market", "alerts", "strategies-revert", "seal", "project", "feed")
 BARS = 3 * 390
