@@ -357,13 +357,16 @@ class Gateway:
         self._error = f"account {line.account}: {problem}"
 
     def _update(self, line: Line, report: Event) -> None:
-        """An update from the stream. One about an execution not seen yet waits for the activities."""
+        """An update from the stream. One about an execution not seen yet waits for the activities, and the
+        end of an order for a look-up: it may have overtaken a fill."""
         if line.held is not None:
             line.held.append(report)
         elif isinstance(report, (Busted, Corrected)) and not self._known.has(
             line.account, execution_report(report.execution, "filled")
         ):
             line.due = 0.0
+        elif isinstance(report, (Cancelled, Expired)) and report.order in self._known.open:
+            self._known.open[report.order].look_at = 0.0
         else:
             self._write(report)
 

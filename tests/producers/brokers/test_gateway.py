@@ -579,6 +579,21 @@ def test_bust_told_before_its_fill_waits_for_the_activities(world: World) -> Non
     assert world.of(Anomaly) == []
 
 
+def test_end_told_before_a_fill_is_written_behind_it(world: World) -> None:
+    order = working(world)
+    done: list[Any] = []
+
+    def until() -> bool:
+        if not done and world.broker.streams:
+            done.append(world.broker.fill(order, 2, "10.01", told=False))
+            world.broker.ends(order)
+        return world.status(order) == "cancelled"
+
+    world.run(until, GatewaySettings(reconcile_s=LIMIT_S))
+    assert [f.quantity for f in world.of(Fill)] == [2]
+    assert world.of(Anomaly) == []
+
+
 def test_execution_of_a_stranger_goes_to_the_book_external(world: World) -> None:
     world.place()
     world.broker.submit(Order("by-hand", "X", "buy", Decimal(2), "market", None, None, "day", False))
