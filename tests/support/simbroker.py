@@ -53,6 +53,8 @@ class Listener:
 
     def __init__(self, url: str) -> None:
         self._queue: queue.Queue[Update | None] = queue.Queue()
+        self.came = 0.0
+        """When the last update that is no heartbeat came, by the monotonic clock."""
         self._thread = threading.Thread(target=self._listen, args=(url,), daemon=True)
         self._thread.start()
         assert self.next().event == "connected"
@@ -61,7 +63,10 @@ class Listener:
         try:
             with httpx.stream("GET", url, timeout=WAIT_S) as answer:
                 for line in answer.iter_lines():
-                    self._queue.put(Update.model_validate_json(line))
+                    update = Update.model_validate_json(line)
+                    if update.event != "heartbeat":
+                        self.came = time.monotonic()
+                    self._queue.put(update)
         except httpx.HTTPError:
             pass
         self._queue.put(None)
@@ -80,9 +85,6 @@ class Listener:
 
     def events(self, count: int) -> list[str]:
         return [self.next().event for _ in range(count)]
-
-    def is_empty(self) -> bool:
-        return self._queue.empty()
 
 
 class Desk:
