@@ -35,7 +35,7 @@ State = dict[str, Any]
 def busy(url: str) -> EventLog:
     log = create_log(url, SPEC)
     write_facts(log, busy_market(quotes=60), busy_commands())
-    run(log, busy_settings(snapshot_every=100), batch=40)
+    run(log, busy_settings(snapshot_every=30), batch=40)
     return log
 
 

@@ -1,0 +1,42 @@
+"""The whole live plane under kills: `make soak` runs it long, CI short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventlog.kafka import broker as kafka
+from support.kafka import say
+from support.soak import soak
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The folder of a broker that the test kills."""
+    return tmp_path / "kafka"
+
+
+@pytest.mark.timeout(900)
+def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
+    try:
+        report = soak(tmp_path, own, dsn, kills=10, every_s=3, seed=1, say=say)
+    finally:
+        kafka.stop(own)
+    assert sum(report.kills.values()) == 10
+    assert report.fills > 50
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_hundred_kills(own: Path, dsn: str, tmp_path: Path) -> None:
+    try:
+        report = soak(tmp_path, own, dsn, kills=100, every_s=4, seed=2, say=say)
+    finally:
+        kafka.stop(own)
+    say(str(report))
+    assert sum(report.kills.values()) == 100
+    assert report.kills["Kafka"] >= 5
+    assert report.fills > 500
