@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUIX := .venv-quix/bin/python
+# Tests wait more than they work: two more processes than there are cores.
+PYTEST := $(BIN)/python -m pytest -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --dist loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -33,10 +35,10 @@ status: ## how the newest log under runs/ stands
 	$(BIN)/tape status
 
 test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 17 with Maven)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
 
 test-fast: install ## run the tests but for those on Kafka
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak and not kafka"
+	$(PYTEST) -m "not soak and not kafka"
 
 lint: install ## check style and format
 	$(BIN)/ruff check .
