@@ -216,12 +216,14 @@ class _Host:
                 looking = loop.run_in_executor(pool, watch.look, self._assigned())
 
     def _assigned(self) -> dict[Stream, int]:
-        """The positions of the input partitions that this process has now."""
-        assigned = {
-            (self._topics[p.topic], p.partition)
-            for p in self._app.consumer.assignment()
-            if p.topic in self._topics
-        }
+        """The positions of the input partitions that this process has now; none until Faust runs."""
+        from faust.exceptions import ConsumerNotStarted
+
+        try:
+            places = self._app.consumer.assignment()
+        except ConsumerNotStarted:
+            return {}
+        assigned = {(self._topics[p.topic], p.partition) for p in places if p.topic in self._topics}
         return {stream: self._position(stream) for stream in sorted(assigned)}
 
 
