@@ -1,4 +1,4 @@
-"""What the hosts of keyed processors have in common: a record taken, its outputs placed and named."""
+"""What hosts have in common: dead letters; those of keyed processors, a record taken, its outputs placed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from schemas.codec import read_into
 
 DEAD_LETTERS = "dead-letters"
 
+COPIED_MAX = 1024 * 1024
+"""Bytes of a key, and of a value, that a letter copies: it has to fit into a record, which they may fill."""
+
+
+def dead_letter(record: Record, reason: str) -> DeadLetter:
+    """What says that a record could not be read. All of its bytes stay where they are."""
+    return DeadLetter(
+        place=record.place,
+        key=base64.b64encode(record.key[:COPIED_MAX]).decode(),
+        bytes=base64.b64encode(record.value[:COPIED_MAX]).decode(),
+        reason=reason,
+    )
+
 
 def take(processor: KeyedProcessor, record: Record) -> Sequence[Event]:
     """Give a record to a processor; one that cannot be read leads to a dead letter instead."""
     event = read_into(record).event
     if isinstance(event, Unreadable):
-        return (
-            DeadLetter(
-                place=record.place,
-                key=base64.b64encode(record.key).decode(),
-                bytes=base64.b64encode(record.value).decode(),
-                reason=event.reason,
-            ),
-        )
+        return (dead_letter(record, event.reason),)
     with exact():
         return processor.apply(record)
 

@@ -5,7 +5,6 @@ A batch is one append: the decisions, the batch with its order of inputs, and no
 
 from __future__ import annotations
 
-import base64
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from eventlog.contract import Writer
 from processors.account.unread import problem
 from processors.hosts.journal import journal_records, make_batch, make_snapshot
 from processors.hosts.merge import Stream
+from processors.hosts.outputs import dead_letter
 from processors.hosts.recovery import Recovered
 from schemas import (
     CORE_ACCOUNT_INPUTS,
     Configured,
-    DeadLetter,
     Event,
     NewRecord,
     Record,
@@ -74,7 +73,7 @@ class Worker:
         if made:
             self._made.extend(decision_record(event, self._partition) for event in made)
         if (type(record.event) is Unreadable or source in self._facts) and (why := problem(record)):
-            self._dead.append(_dead_letter(record, why))
+            self._dead.append(dead_letter(record, why))
 
     def commit(self) -> None:
         """Append what is pending: decisions, the batch, and a snapshot when one is due."""
@@ -139,12 +138,3 @@ def decision_record(event: Event, partition: int) -> NewRecord:
     """A decision's record: it stands in the core's partition under its account."""
     account: str = event.account  # type: ignore[attr-defined]
     return NewRecord(event.topic, partition, account.encode(), encode(event))
-
-
-def _dead_letter(record: Record, reason: str) -> DeadLetter:
-    return DeadLetter(
-        place=record.place,
-        key=base64.b64encode(record.key).decode(),
-        bytes=base64.b64encode(record.value).decode(),
-        reason=reason,
-    )
