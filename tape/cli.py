@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import config, kafka, postgres, schemas, topics
+from tape.commands import config, dead_letters, kafka, postgres, schemas, topics
 from tape.commands.asof import asof
 from tape.commands.backtest import backtest
 from tape.commands.demo import demo
@@ -56,6 +56,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(postgres.app, name="postgres")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(kafka.app, name="kafka")
 
 

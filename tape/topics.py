@@ -173,7 +173,7 @@ def show_list(found: dict[str, Any]) -> None:
     for t in full:
         unreadable = [f"{t['unreadable']:,}"] if counted else []
         rows.append([t["topic"], str(t["partitions"]), _records(t), *unreadable, *_shown_times(t)])
-    _table(rows, right=range(1, 4 if counted else 3))
+    print_table(rows, right=range(1, 4 if counted else 3))
     if empty := [t["topic"] for t in found["topics"] if not t["offsets"]]:
         print(f"\nempty: {', '.join(empty)}")
     if any(t["time_of"] == "writing" for t in full):
@@ -202,9 +202,11 @@ def show_description(d: dict[str, Any]) -> None:
         offsets = f"[{p['first_offset']}, {p['next_offset']})"
         counts = f"{p['records']:,}", f"{p['unsealed']:,}"
         rows.append([str(p["partition"]), offsets, counts[0], *_shown_times(p), sealed, counts[1]])
-    _table(rows, right=(0, 2, 5, 6))
+    print_table(rows, right=(0, 2, 5, 6))
     print()
-    _table([["event", "records"], *([name, f"{count:,}"] for name, count in d["types"].items())], right=(1,))
+    print_table(
+        [["event", "records"], *([name, f"{count:,}"] for name, count in d["types"].items())], right=(1,)
+    )
     if (bad := d["first_unreadable"]) is not None:
         print(f"\ncannot be read: {d['unreadable']:,}; the first is {bad['place']}: {bad['reason']}")
     if any(p["time_of"] == "writing" for p in d["by_partition"]):
@@ -212,7 +214,8 @@ def show_description(d: dict[str, Any]) -> None:
     print("\nseals are as they say; check them:  tape verify LOG")
 
 
-def _table(rows: list[list[str]], right: Any) -> None:
+def print_table(rows: list[list[str]], right: Any) -> None:
+    """Rows of text in columns, those of the indices `right` aligned right; long lines are not broken."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
