@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import EVERY_SYMBOL, ZERO, Bar, CoreSettings, Quote, quotient, ratio
+from processors.account.volume import Volume
+from schemas import EVERY_SYMBOL, ZERO, Bar, CoreSettings, Quote, Trade, quotient, ratio
 
 UNNAMED = ""
 """Stands for the places of unreadable records beyond those that are named."""
@@ -62,8 +63,10 @@ class SymbolState(msgspec.Struct):
     """Places of quotes, trades and bars that could not be read since the last good quote or trade."""
     unread_status: tuple[str, ...] = ()
     """Places of unreadable status records: until the operator resolves them, prices are not taken."""
-    volume: Decimal = ZERO
-    has_bars: bool = False
+    traded: Volume = msgspec.field(default_factory=Volume)
+    """Since the last regular close."""
+    traded_before: Volume | None = None
+    """From the close before it to the last: what is late, or revised, still changes it."""
     volumes: tuple[Decimal, ...] = ()
     """Volumes of the last sessions, the newest last."""
 
@@ -81,7 +84,9 @@ class SymbolState(msgspec.Struct):
         if self.prior is not None:
             bid, ask = ratio(self.prior.bid, n, d), ratio(self.prior.ask, n, d)
             self.prior = msgspec.structs.replace(self.prior, bid=bid, ask=ask)
-        self.volume = ratio(self.volume, d, n)
+        for traded in (self.traded, self.traded_before):
+            if traded is not None:
+                traded.scale(d, n)
         self.volumes = tuple(ratio(v, d, n) for v in self.volumes)
 
     @property
@@ -123,7 +128,7 @@ class Market:
         """The state of a symbol, made when it is first named."""
         state = self.symbols.get(name)
         if state is None:
-            state = self.symbols[name] = SymbolState(name)
+            state = self.symbols[name] = SymbolState(name, traded=Volume(self.session.last_close))
         return state
 
     def on_quote(self, state: SymbolState, quote: Quote, partition: int, offset: int) -> bool:
@@ -166,11 +171,7 @@ class Market:
         """Take a bar's close as the last trade, and its volume."""
         if self.is_blind(state):
             return False
-        if bar.volume is not None:
-            if not state.has_bars:
-                state.has_bars = True
-                state.volume = ZERO
-            state.volume += bar.volume
+        self.count(state, bar)
         if bar.close is None or bar.backfilled:
             return False
         if (
@@ -180,6 +181,20 @@ class Market:
         ):
             return False
         return self.on_trade(state, bar.close, bar.ts, source)
+
+    def count(self, state: SymbolState, event: Trade | Bar) -> None:
+        """Take what was traded into the volume since the last close, or, where it was before, until then."""
+        session = self.session
+        is_before = event.ts <= session.last_close
+        traded = state.traded_before if is_before else state.traded
+        if traded is None:
+            return
+        if type(event) is Bar:
+            traded.add_bar(event, session.extended_open)
+        else:
+            traded.add_trade(event, session.extended_open)
+        if is_before:
+            state.volumes = (*state.volumes[:-1], traded.total)
 
     def price(self, state: SymbolState, long: bool) -> MarkPrice | None:
         """What a long (or short) position of the symbol is marked at; None: unpriced."""
@@ -255,8 +270,8 @@ class Market:
         """The regular session ends: its prices and volumes (of 20 sessions at most) are kept."""
         for state in self.symbols.values():
             state.prior = self._closing(state)
-            state.volumes = (*state.volumes, state.volume)[-20:]
-            state.volume = ZERO
+            state.volumes = (*state.volumes, state.traded.total)[-20:]
+            state.traded_before, state.traded = state.traded, Volume(ts)
         self.session.is_open = False
         self.session.last_close = ts
 

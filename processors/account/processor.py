@@ -176,8 +176,7 @@ class Accounts:
         state = market.symbol(trade.symbol)
         if market.is_blind(state):
             return
-        if not state.has_bars:
-            state.volume += trade.size
+        market.count(state, trade)
         if trade.backfilled:
             return
         if (
