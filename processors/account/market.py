@@ -189,7 +189,7 @@ class Market:
         traded = state.traded_before if is_before else state.traded
         if traded is None:
             return
-        if type(event) is Bar:
+        if isinstance(event, Bar):
             traded.add_bar(event, session.extended_open)
         else:
             traded.add_trade(event, session.extended_open)
