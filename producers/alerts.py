@@ -7,6 +7,7 @@ written after each alert that the sink took. A sink that takes none delays its a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time as clock
@@ -75,13 +76,16 @@ class WebhookSink:
         """Any answer but 2xx is a failure."""
         import httpx
 
+        logging.getLogger("httpx").setLevel(
+            logging.WARNING
+        )  # below, it tells the URL, which may hold a token
         headers = {"Idempotency-Key": alert.id}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
             answer = httpx.post(self._url, json=_told(alert), headers=headers, timeout=TIMEOUT_S)
-        except httpx.HTTPError as problem:
-            raise NotDelivered(f"the webhook did not answer ({type(problem).__name__})") from problem
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise NotDelivered(f"the webhook did not answer ({type(problem).__name__})") from None
         if not answer.is_success:
             raise NotDelivered(f"the webhook answered {answer.status_code}")
 

@@ -12,6 +12,7 @@ from eventlog import open_log
 from eventlog.roles import Beat, Beats, Stop
 from eventlog.urls import is_kafka
 from processors.alerts import RULES
+from processors.alerts.rules import RoleRule
 from processors.keyed import KeyedProcessor
 from producers.alerts import FileSink, Sink, WebhookSink, run_delivery
 from tape.errors import WrongInput
@@ -26,12 +27,15 @@ class AlertsError(WrongInput):
     """Alerts cannot be run as asked; the message says why, and what to do."""
 
 
-def rules_named(names: Sequence[str]) -> list[KeyedProcessor]:
-    """The rules of these names, all where none is named. Raises `AlertsError`."""
+def rules_named(
+    names: Sequence[str], *, silent_s: int = 30, behind: int = 10_000, behind_s: int = 30
+) -> list[KeyedProcessor]:
+    """The rules of these names, all where none is named; the rest is of `RoleRule`. Raises `AlertsError`."""
     for name in names:
         if name not in RULES:
             raise AlertsError(f"there is no alert rule {name}; there are {', '.join(RULES)}")
-    return [RULES[name]() for name in names or RULES]
+    roles = RoleRule(silent_s=silent_s, behind=behind, behind_s=behind_s)
+    return [roles if name == roles.name else RULES[name]() for name in names or RULES]
 
 
 def sinks_of(webhook: str | None, file: Path | None) -> list[Sink]:

@@ -14,6 +14,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -45,6 +46,7 @@ class _Section(BaseModel):
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,23}$")]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Partitions = Annotated[int, Field(ge=1, le=64)]
 Share = Annotated[Decimal, Field(ge=0, lt=1)]
 Symbols = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -269,6 +271,13 @@ class AlertsConfig(_Section):
     host: Literal["faust", "transactional"] = Field(
         default="transactional", description="Run them on Faust, or in a process with transactions."
     )
+    silent_s: Annotated[int, Field(ge=1)] = Field(
+        default=30, description="Rule `roles`: a role is silent after so long, while others are heard."
+    )
+    behind: Annotated[int, Field(ge=0)] = Field(
+        default=10_000, description="Rule `roles`: it is late with more than so many records to read,"
+    )
+    behind_s: Annotated[int, Field(ge=0)] = Field(default=30, description="for so long.")
     file: Path | None = Field(default=None, description="A file that gets each alert, a JSON object a line.")
     webhook: str | None = Field(
         default=None, pattern=r"^https?://", description="A URL that each alert is posted to, as JSON."
@@ -296,6 +305,19 @@ class BrokerConfig(_Section):
         default={},
         description="What the simulated one does wrong: a fault's name, and a probability (`0.05`) or how "
         "often (`2x`).",
+    )
+
+
+class GatewayConfig(_Section):
+    """What the gateway keeps to; the table may be left out."""
+
+    max_order_age_s: Seconds = Field(
+        default=2.0,
+        description="How old an order that adds risk may be when it leaves, on a log on wall time; an older "
+        "one is not sent.",
+    )
+    reconcile_every_s: Seconds = Field(
+        default=10.0, description="From one look at the broker's books to the next."
     )
 
 
@@ -334,6 +356,7 @@ class LiveConfig(BaseSettings):
     market: MarketConfig | None = None
     alerts: AlertsConfig | None = None
     broker: BrokerConfig | None = None
+    gateway: GatewayConfig | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -367,6 +390,11 @@ class LiveConfig(BaseSettings):
             raise ValueError(
                 "core.simulated is true, and there is a [broker]: set it to false for orders to go there, or "
                 "leave out [broker]"
+            )
+        if self.core.simulated and self.gateway is not None:
+            raise ValueError(
+                "core.simulated is true, and there is a [gateway]: leave it out, or set simulated to "
+                "false, and add a [broker]"
             )
         if not self.core.simulated and self.broker is None:
             raise ValueError('core.simulated is false, and there is no [broker]: add one, adapter = "sim"')
@@ -490,6 +518,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "market": MarketConfig,
     "alerts": AlertsConfig,
     "broker": BrokerConfig,
+    "gateway": GatewayConfig,
 }
 """The tables of the file by their names."""
 
@@ -502,5 +531,11 @@ def shown(config: LiveConfig) -> dict[str, Any]:
 
         table["postgres_dsn"] = shown_dsn(config.postgres_dsn)
     if config.alerts is not None and config.alerts.webhook is not None:
-        table["alerts"]["webhook"] = "/".join(config.alerts.webhook.split("/")[:3]) + "/..."
+        table["alerts"]["webhook"] = _shown_url(config.alerts.webhook)
     return table
+
+
+def _shown_url(url: str) -> str:
+    """Scheme and host of a URL: a token may stand before the host, in the path or in the query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."

@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventlog import EventLog, LogReader, LogSpec, create_log, open_log
 from eventlog.errors import LogExists, LogNotFound, LogUnreachable
@@ -25,7 +25,15 @@ from schemas import (
     log_prefix,
     partition_of,
 )
-from tape.config import AccountConfig, ConfigError, FeedConfig, LiveConfig, MarketConfig, StrategyConfig
+from tape.config import (
+    AccountConfig,
+    ConfigError,
+    FeedConfig,
+    GatewayConfig,
+    LiveConfig,
+    MarketConfig,
+    StrategyConfig,
+)
 from tape.importing import DataWanted, SyntheticWanted
 from tape.limits import limits_of, read_limits
 from tape.logs import file_of, url_of
@@ -33,6 +41,9 @@ from tape.outside import load_outside
 from tape.playing import PlayWanted, reader_of
 from tape.strategies import load_strategy
 from tape.wiring import build, configure
+
+if TYPE_CHECKING:
+    from producers.brokers.gateway import GatewaySettings
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -179,6 +190,14 @@ def market_settings(config: LiveConfig) -> MarketSettings:
         symbol_silence=market.symbol_silence_s * SECOND,
         expected={symbol: spacing * MS for symbol, spacing in sorted(market.expected_ms.items())},
     )
+
+
+def gateway_settings(config: LiveConfig) -> GatewaySettings:
+    """What the gateway keeps to."""
+    from producers.brokers.gateway import GatewaySettings
+
+    gateway = config.gateway or GatewayConfig()
+    return GatewaySettings(max_order_age_s=gateway.max_order_age_s, reconcile_s=gateway.reconcile_every_s)
 
 
 # ------------------------------------------------------------ the log and its accounts

@@ -130,7 +130,7 @@ def _alerts(task: Task) -> None:
         alerts.file.parent.mkdir(parents=True, exist_ok=True)
     run_alerts(
         task.url,
-        rules_named(alerts.rules),
+        rules_named(alerts.rules, silent_s=alerts.silent_s, behind=alerts.behind, behind_s=alerts.behind_s),
         sinks_of(alerts.webhook, alerts.file),
         host=alerts.host,
         places=alerts.places,
@@ -142,6 +142,7 @@ def _alerts(task: Task) -> None:
 def _gateway(task: Task) -> None:
     from producers.brokers.gateway import run_gateway
     from producers.brokers.simclient import SimClient
+    from tape.configuring import gateway_settings
 
     url = _broker(task.config).url
     with open_log(task.url) as log:
@@ -149,6 +150,7 @@ def _gateway(task: Task) -> None:
             log,
             int(task.name),
             lambda account: SimClient(url, account),
+            gateway_settings(task.config),
             beats=task.beats,
             stop=task.stop,
         )

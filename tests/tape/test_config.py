@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from eventlog import LogSpec, create_log
+from producers.brokers.gateway import GatewaySettings
 from schemas import CoreSettings, OpenAccount, decode, log_prefix, partition_of
 from support.cli import here, tape
 from support.lean import SAMPLE
 from tape.config import SECTIONS, ConfigError, LiveConfig, load, shown
-from tape.configuring import check, configured_for, open_accounts, open_or_make
+from tape.configuring import check, configured_for, gateway_settings, open_accounts, open_or_make
 from tape.errors import WrongInput
 from tape.reference import settings_page
 from tape.roles import KINDS, named
@@ -60,6 +61,7 @@ def written(folder: Path, text: str) -> Path:
         ("[core]\nbuffer = 1.5", "core.buffer: it must be less than 1"),
         ("[core]\nsimulated = false", "core.simulated is false, and there is no [broker]"),
         ('[broker]\nadapter = "sim"', "core.simulated is true, and there is a [broker]"),
+        ("[gateway]", "core.simulated is true, and there is a [gateway]"),
         ("[core]\nbuffer = 0.00000000000000000001", "core.buffer: it has more than 15 digits before"),
         ("commit_ms = 0", "commit_ms: it must be greater than or equal to 1"),
         ("[[accounts]]\ncash = 1", "accounts.1.id is missing; add it"),
@@ -137,6 +139,51 @@ def test_no_password_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ran = tape("config", "show", written(tmp_path, ""))
     assert ran.code == 2
     assert "hidden" not in ran.err
+
+
+WEBHOOKS = (
+    "https://hooks.example.com/services/T0/hidden",
+    "https://me:hidden@hooks.example.com/x",
+    "https://hidden@hooks.example.com",
+    "https://hooks.example.com?token=hidden",
+)
+
+
+@pytest.mark.parametrize("url", WEBHOOKS)
+def test_a_webhooks_token_is_shown_nowhere(url: str, tmp_path: Path) -> None:
+    """Wherever in its URL it stands, also when the configuration is refused for another reason."""
+    file = written(tmp_path, f'[alerts]\nwebhook = "{url}"\n')
+    for options in ((), ("--json",)):
+        ran = here("config", "show", file, *options)
+        assert ran.code == 0
+        assert "https://hooks.example.com/..." in ran.out
+        assert "hidden" not in ran.out + ran.err
+    for text in (f'webhook = "ftp{url}"', f'webhook = ["{url}"]', f'webhook = "{url}"\nhost = "x"'):
+        ran = here("config", "check", written(tmp_path, f"[alerts]\n{text}\n"))
+        assert ran.code == 2
+        assert "alerts." in ran.err
+        assert "hidden" not in ran.out + ran.err
+
+
+def test_what_gateway_and_alerts_keep_to(tmp_path: Path) -> None:
+    text = """
+[core]
+simulated = false
+[broker]
+[gateway]
+reconcile_every_s = 2.5
+max_order_age_s = 1
+[alerts]
+silent_s = 7
+behind = 50
+behind_s = 3
+"""
+    config = load(written(tmp_path, text))
+    assert gateway_settings(config) == GatewaySettings(reconcile_s=2.5, max_order_age_s=1)
+    assert gateway_settings(load(None)) == GatewaySettings()
+    alerts = config.alerts
+    assert alerts is not None
+    assert (alerts.silent_s, alerts.behind, alerts.behind_s) == (7, 50, 3)
 
 
 def test_paths_are_those_of_the_files_folder(tmp_path: Path) -> None:

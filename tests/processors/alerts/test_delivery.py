@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from eventlog import EventLog, LogSpec, create_log, open_log
 from eventlog.roles import Beat
-from producers.alerts import FileSink, WebhookSink, run_delivery
+from producers.alerts import FileSink, NotDelivered, WebhookSink, run_delivery
 from schemas import Alert, RoleHeartbeat, new_record
 from support.market import SECOND
 from tape.alerting import AlertsError, rules_named, run_alerts, sinks_of
@@ -148,6 +149,21 @@ def test_a_webhook_that_is_not_there_is_told_and_the_role_ends_when_asked(
     )
     assert beats[-1].error == "rule/1 is not delivered yet: the webhook did not answer (ConnectError)"
     assert not (tmp_path / "at" / "webhook.json").exists()
+
+
+def test_a_token_in_a_webhooks_url_is_told_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    hook = Hook()
+    with caplog.at_level(logging.DEBUG), served(hook) as url:
+        logging.getLogger(__name__).info("heard")
+        WebhookSink(f"{url.replace('//', '//me:geheim@')}?token=geheim").deliver(alert(1))
+        hook.status = 500
+        with pytest.raises(NotDelivered) as refused:
+            WebhookSink(f"{url}?token=geheim").deliver(alert(1))
+    with pytest.raises(NotDelivered) as unusable:
+        WebhookSink("http://127.0.0.1:geheim/hook").deliver(alert(1))
+    assert len(hook.taken) == 1
+    assert "heard" in caplog.text
+    assert "geheim" not in f"{caplog.text}{refused.value}{unusable.value}"
 
 
 def test_a_line_that_a_kill_cut_off_hides_no_other(tmp_path: Path) -> None:
