@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n $(shell expr $$(getconf _NPROCESSORS_ONLN) 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo install lock status test test-fast lint types imports bench docs bench-live
+.PHONY: help demo install lock status test test-fast lint types imports bench docs bench-live soak
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,9 @@ test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 
 
 test-fast: install ## run the tests but for those on Kafka
 	$(PYTEST) -m "not soak and not kafka"
+
+soak: install ## kill the whole live plane a hundred times on a Kafka of its own: about half an hour
+	$(BIN)/python -m pytest -m soak -s tests/kafka/test_soak.py
 
 lint: install ## check style and format
 	$(BIN)/ruff check .
