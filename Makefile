@@ -40,7 +40,7 @@ test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 
 test-fast: install ## run the tests but for those on Kafka
 	$(PYTEST) -m "not soak and not kafka"
 
-soak: install ## kill the whole live plane a hundred times on a Kafka of its own: about half an hour
+soak: install ## kill the whole live plane a hundred times on a Kafka of its own: up to an hour
 	$(BIN)/python -m pytest -m soak -s tests/kafka/test_soak.py
 
 lint: install ## check style and format
