@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 MS = 1_000_000
 SECOND = 1000 * MS
 """Nanoseconds."""
+SPECIFIED = ("time", "account_partitions", "market_partitions")
+"""What is said of a log when it is made, for good."""
 
 
 def configured_for(config: LiveConfig, log: LogReader, partition: int) -> Configured:
@@ -219,15 +221,22 @@ def open_or_make(config: LiveConfig, url: str) -> EventLog:
             return create_log(url, spec)
         except LogExists:
             log = open_log(url)
-    found, wanted = log.spec, config
-    for key in ("time", "account_partitions", "market_partitions"):
-        if getattr(found, key) != getattr(wanted, key):
-            log.close()
-            raise ConfigError(
-                f"{key} is {getattr(wanted, key)}, and {url} was made with {getattr(found, key)}: set it to "
-                "that, or name another log"
-            )
+    try:
+        check_log(config, url, log.spec)
+    except ConfigError:
+        log.close()
+        raise
     return log
+
+
+def check_log(config: LiveConfig, url: str, found: LogSpec, keys: Collection[str] = SPECIFIED) -> None:
+    """Refuse a log of another time or other partitions than the configuration says. Raises `ConfigError`."""
+    for key in SPECIFIED:
+        wanted, there = getattr(config, key), getattr(found, key)
+        if key in keys and wanted != there:
+            raise ConfigError(
+                f"{key} is {wanted}, and {url} was made with {there}: set it to that, or name another log"
+            )
 
 
 def _opened(url: str) -> EventLog | None:

@@ -27,7 +27,6 @@ from schemas import Configured, encode
 Configure = Callable[[int], Configured]
 """The configuration of a partition."""
 
-CADENCE = Cadence()
 HUNG_S = 10.0
 """A process that says nothing for so long is killed."""
 STARTING_S = 60.0
@@ -50,15 +49,15 @@ def run_core(
     url: str,
     configure: Configure,
     *,
-    cadence: Cadence = CADENCE,
+    cadence: Callable[[], Cadence] = Cadence,
     beats: Beats,
     stop: Stop,
     changed: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the partitions that are ours until `stop`. Raises `CoreFailed`, `LogError`.
 
-    `configure` is asked at each start of a partition's process; when `changed` says so, all are ended
-    well and started again: a changed configuration begins an epoch.
+    `configure` and `cadence` are asked at each start of a partition's process; when `changed` says so, all
+    are ended well and started again: a changed configuration begins an epoch.
     """
     with (
         open_log(url, read_only=True) as log,
@@ -104,7 +103,7 @@ def _owner(log: EventLog, release: Callable[[frozenset[int]], None]) -> Any:
 class _Partitions:
     """The processes of the partitions that run, and when those that failed may start again."""
 
-    def __init__(self, log: EventLog, configure: Configure, cadence: Cadence) -> None:
+    def __init__(self, log: EventLog, configure: Configure, cadence: Callable[[], Cadence]) -> None:
         self._log, self._configure, self._cadence = log, configure, cadence
         self.running: dict[int, _Process] = {}
         self._spare = _Process(log.url)
@@ -130,7 +129,7 @@ class _Partitions:
         """The spare process takes the partition, and another is made: to start one takes a second."""
         configured = self._configure(partition)
         process, self._spare = self._spare, _Process(self._log.url)
-        process.run(partition, configured, self._cadence)
+        process.run(partition, configured, self._cadence())
         return process
 
     def _has_commands(self, partition: int, now: float) -> bool:

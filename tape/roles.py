@@ -34,6 +34,8 @@ class Task:
     name: str
     beats: Beats
     stop: Stop
+    changed: Callable[[], LiveConfig | None]
+    """The new configuration where there is one since it was asked; of the core alone, others end for it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,29 @@ def named(config: LiveConfig, *, projects: bool | None = None) -> list[Role]:
     elif config.time == "wall":
         roles.append(Role("heartbeat"))
     return roles
+
+
+def check_role(role: Role, config: LiveConfig, before: LiveConfig) -> None:
+    """Refuse a changed configuration that the role could not go on with.
+
+    Raises `RoleError`, `ConfigError`, `LoadError`, `LimitsError`, `DataError`.
+    """
+    from tape.configuring import check_core, play_of
+    from tape.outside import load_outside
+    from tape.playing import reader_of
+
+    if config.log != before.log:
+        raise RoleError(f"log is {config.log}, and {before.log} is in use: end the role to change it")
+    if config.core.simulated != before.core.simulated:
+        raise RoleError("core.simulated has changed: where orders go cannot change while the role runs")
+    if role.name and role not in named(config):
+        raise RoleError(f"it has no {role.kind} {role.name} any more: end that role instead")
+    if role.kind == "core":
+        check_core(config)
+    elif role.kind == "strategies":
+        load_outside(next(s for s in config.strategies if s.name == role.name))
+    elif role.kind == "feed" and config.feed is not None:
+        reader_of(play_of(config.feed))
 
 
 def run_task(kind: str, task: Task) -> None:
@@ -188,12 +213,19 @@ def _core(task: Task) -> None:
 
     config = task.config
     check_core(config)
-    cadence = Cadence(config.commit_ms / 1000, config.wait_ms / 1000)
+
+    def changed() -> bool:
+        nonlocal config
+        new = task.changed()
+        config = new or config
+        return new is not None
+
     with open_log(task.url, read_only=True) as log:
         run_core(
             task.url,
             lambda partition: configured_for(config, log, partition),
-            cadence=cadence,
+            cadence=lambda: Cadence(config.commit_ms / 1000, config.wait_ms / 1000),
+            changed=changed,
             beats=task.beats,
             stop=task.stop,
         )

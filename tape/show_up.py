@@ -27,6 +27,9 @@ class Screen(Protocol):
     def told(self, told: Told) -> None:
         """Something has happened to a role."""
 
+    def changed(self, opened: Sequence[str], refused: str) -> None:
+        """The configuration was read again: accounts that are new in it, or why it was refused."""
+
     def ready(self) -> None:
         """All roles are ready."""
 
@@ -59,6 +62,14 @@ def sentence(told: Told) -> str:
     return f"{told.name} {what} (pid {told.pid})"
 
 
+def said_of_change(opened: Sequence[str], refused: str) -> str:
+    """What came of a configuration that was read again, for people."""
+    if refused:
+        return f"configuration refused, the old one goes on: {refused}"
+    accounts = f"; accounts asked for: {', '.join(opened)}" if opened else ""
+    return f"the configuration is read again{accounts}"
+
+
 class Objects:
     """A JSON object a line; each says what it is in `event`, and when."""
 
@@ -80,6 +91,13 @@ class Objects:
         """Something has happened to a role."""
         found = {key: value for key, value in asdict(told).items() if value not in (None, "")}
         self._say(found.pop("what"), **({"role": found.pop("name")} | found))
+
+    def changed(self, opened: Sequence[str], refused: str) -> None:
+        """The configuration was read again."""
+        if refused:
+            self._say("refused", error=refused)
+        else:
+            self._say("changed", opened=list(opened))
 
     def ready(self) -> None:
         """All roles are ready."""
@@ -116,6 +134,10 @@ class Lines:
     def told(self, told: Told) -> None:
         """Something has happened to a role."""
         self._say(sentence(told))
+
+    def changed(self, opened: Sequence[str], refused: str) -> None:
+        """The configuration was read again."""
+        self._say(said_of_change(opened, refused))
 
     def ready(self) -> None:
         """All roles are ready."""
@@ -160,6 +182,11 @@ class Table:
         """Something has happened to a role: only what is no part of a quiet start or end."""
         if told.what in ("died", "killed"):
             self._live.console.print(f"{_now()}  {sentence(told)}", highlight=False, markup=False)
+
+    def changed(self, opened: Sequence[str], refused: str) -> None:
+        """The configuration was read again."""
+        text = said_of_change(opened, refused)
+        self._live.console.print(f"{_now()}  {text}", highlight=False, markup=False)
 
     def ready(self) -> None:
         """All roles are ready: the table shows it."""

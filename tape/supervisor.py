@@ -146,6 +146,12 @@ class Supervisor:
         child.state, child.pid, child.process = "waiting", None, None
         return told
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all that run."""
+        for child in self.children:
+            if child.process is not None:
+                _signal(child, number)
+
     def stop(self, timeout_s: float = STOP_S) -> list[Told]:
         """End all of them, by rank; those that take too long are killed."""
         told: list[Told] = []

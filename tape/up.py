@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time as clock
@@ -14,7 +15,7 @@ from typing import Any
 from eventlog import open_log
 from eventlog.errors import LogError
 from schemas import RoleHeartbeat, decode
-from tape.config import LiveConfig
+from tape.config import ConfigError, LiveConfig
 from tape.configuring import check, open_accounts, open_or_make
 from tape.logs import absolute, url_of
 from tape.roles import KINDS, Role, named
@@ -115,11 +116,8 @@ class Up:
 
     def __init__(self, config: LiveConfig, file: Path | None, standing: Standing, folder: Path) -> None:
         self._standing = standing
-        config = config.model_copy(update={"log": standing.url})
-        specs = [
-            spec_of(role, file, standing) for role in named(config, projects=standing.postgres is not None)
-        ]
-        self._supervisor = Supervisor(specs, folder)
+        self._roles = self._named(config)
+        self._supervisor = Supervisor([spec_of(role, file, standing) for role in self._roles], folder)
         self._heard = Heard(standing.url)
         self._looked = clock.monotonic()
 
@@ -143,6 +141,29 @@ class Up:
 
         if broker.status(folder) is None:
             broker.start(folder)
+
+    def _named(self, config: LiveConfig) -> list[Role]:
+        config = config.model_copy(update={"log": self._standing.url})
+        return named(config, projects=self._standing.postgres is not None)
+
+    def change(self, config: LiveConfig) -> list[str]:
+        """Have every role read the configuration again; the accounts that were asked for.
+
+        Raises `WrongInput` for one that is wrong, or of other roles, `LogError`; then all goes on as it was.
+        """
+        check(config)
+        url = self._standing.url
+        if config.log is not None and absolute(url_of(config.log)) != url:
+            raise ConfigError(f"log is {config.log}, and {url} is in use: end tape up to change it")
+        differ = {role.label for role in set(self._named(config)) ^ set(self._roles)}
+        if differ:
+            raise ConfigError(
+                f"the roles are others ({', '.join(sorted(differ))}): end tape up, and start it again"
+            )
+        with open_or_make(config, url) as log:
+            opened = open_accounts(config, log)
+        self._supervisor.signal(signal.SIGHUP)
+        return opened
 
     def rows(self) -> list[Row]:
         """How the roles stand."""

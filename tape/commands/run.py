@@ -93,6 +93,11 @@ def run(
     a JSON object a line where that is no terminal, and once a second on topic `roles`. Whatever goes wrong
     ends it; start it again, as `tape up` does: it goes on from the log.
 
+    SIGHUP has it read its configuration again; a wrong one is refused on standard error, and the old one
+    goes on. The core takes it while it runs: what changed of its settings or of a strategy begins an epoch.
+    Every other role ends well and begins anew in the same process. The log, its time and partitions, and
+    whether orders are simulated, stay as they are.
+
     \b
     Exit codes:
       0    ended by SIGTERM
@@ -106,7 +111,7 @@ def run(
     from tape.commands.options import users_code
     from tape.config import load
     from tape.roles import Role, named
-    from tape.running import Signals, instance_name, run_role
+    from tape.running import Signals, begin_anew, instance_name, run_role
     from tape.supervisor import die_with_parent
 
     die_with_parent()
@@ -120,12 +125,15 @@ def run(
         raise wrong("name", f"role {role.value} has none; leave it out")
     stop = Signals()
     with users_code(), stop.listening():
-        run_role(
+        is_changed = run_role(
             Role(role.value, name),
             loaded,
             stop,
+            reread=lambda: load(config_file(config), log=log),
             instance=instance or instance_name(),
             ready_file=ready_file,
             metrics_port=metrics_port,
         )
+    if is_changed:
+        begin_anew()
     raise typer.Exit(STOPPED if stop.number == signal.SIGINT else 0)

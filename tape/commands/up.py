@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tape.commands.options import STOPPED
 from tape.commands.run import ConfigOption, LogOption, config_file
+from tape.errors import WrongInput
+
+if TYPE_CHECKING:
+    from tape.config import LiveConfig
+    from tape.up import Up
 
 
 def up(
@@ -42,6 +48,9 @@ def up(
     goes on from the log; none outlives this command, also where it is killed. They are ended in order:
     what brings in first, the core, then what reads.
 
+    SIGHUP has every role read the configuration again, as `tape run` says, and opens the accounts that are
+    new in it. One that is wrong, or names other roles, is refused in a sentence, and all goes on.
+
     \b
     Exit codes:
       0    ended by SIGTERM
@@ -73,6 +82,8 @@ def up(
         said_ready, drawn = False, 0.0
         try:
             while not stop():
+                if stop.take_hangup():
+                    shown.changed(*_change(roles, lambda: load(file, log=log, postgres_dsn=postgres)))
                 for told in roles.step():
                     shown.told(told)
                 if roles.is_ready and not said_ready:
@@ -90,3 +101,15 @@ def up(
             left.append("Postgres runs on, to be asked; stop it with: tape postgres stop")
         shown.ended(left)
     raise typer.Exit(STOPPED if stop.number == signal.SIGINT else 0)
+
+
+def _change(roles: Up, reread: Callable[[], LiveConfig]) -> tuple[list[str], str]:
+    """Have the roles read the configuration again: the accounts asked for, and why it was refused."""
+    from eventlog.errors import LogError
+    from tape.commands.options import users_code
+
+    try:
+        with users_code():
+            return roles.change(reread()), ""
+    except (WrongInput, LogError) as problem:
+        return [], str(problem)
