@@ -4,6 +4,8 @@ Rates, over the same quotes that are there already:
 
 - consume and decode, bare; consume, decode and produce in transactions, bare;
 - the core's live host: read, order, decide, commit each 20 ms; alone, and two partitions at once;
+- the Faust host with the smallest fold there is, over the first quotes: each state is acknowledged by the
+  broker before the next record counts;
 - with `--quix`: Quix Streams, exactly once, with a fold of the same positions, in an environment of its own.
 
 Latency, while a process plays 10,000 quotes a second: from the making of a quote to the arrival of the
@@ -24,8 +26,9 @@ from contextlib import contextmanager
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Producer, TopicPartition
 
 from benchmarks.core import OPEN
@@ -33,19 +36,23 @@ from eventlog import EventLog, LogSpec, create_log, open_log
 from eventlog.kafka import broker
 from eventlog.kafka.client import consumer
 from eventlog.roles import Beat
+from processors.hosts.faust import run_faust
 from processors.hosts.live import LiveHost
+from processors.keyed import NOTHING, PerKey
 from producers.importer import import_events
 from producers.marketdata.synthetic import Synthetic
 from producers.operator import command_record
 from schemas import (
     Configured,
     CoreSettings,
+    Event,
     Filled,
     Limits,
     NewRecord,
     OpenAccount,
     PnL,
     Quote,
+    Record,
     SessionOpened,
     decode,
     encode,
@@ -198,6 +205,46 @@ def live_core(url: str, partition: int = 0, quotes: int = QUOTES) -> float:
         made = made_for(log, partition)
         LiveHost(log, partition, made, build, installed=installed).run(beats, lambda: last[1] >= quotes)
     return (last[1] - first[1]) / (last[0] - first[0])
+
+
+class Newest(msgspec.Struct):
+    """The newest bid of a symbol."""
+
+    bid: Decimal | None = None
+
+
+class NewestBid(PerKey[Newest]):
+    """Keeps the newest bid of each symbol, and says nothing."""
+
+    name = "newest-bid"
+    version = "1"
+    inputs: tuple[str, ...] = (TOPIC,)
+    outputs: tuple[str, ...] = ("alerts",)
+    State = Newest
+
+    def fold(self, state: Newest, record: Record) -> Sequence[Event]:
+        """Take a quote."""
+        state.bid = cast("Quote", record.event).bid
+        return NOTHING
+
+
+def faust_host(url: str, seconds: float) -> float:
+    """The Faust host for so long; records a second, from its first beat on."""
+    beaten: list[tuple[float, int]] = []
+
+    def beats(beat: Beat) -> None:
+        if beat.processed:
+            beaten.append((time.perf_counter(), beat.processed))
+
+    run_faust(
+        url,
+        NewestBid(),
+        name="bench",
+        beats=beats,
+        stop=lambda: bool(beaten) and beaten[-1][0] - beaten[0][0] >= seconds,
+    )
+    (since, before), (until, taken) = beaten[0], beaten[-1]
+    return (taken - before) / (until - since)
 
 
 def both_cores(url: str) -> float:
@@ -360,6 +407,11 @@ def run(quotes: int = QUOTES, seconds: float = 30, quix: str = "") -> list[Figur
                 ("consume, decode, produce in transactions, bare", transactions, "records/s"),
                 ("core, 10 of 100 symbols held", core, "records/s"),
                 ("core / consume and decode", core / bare, "ratio"),
+            ]
+            faust = faust_host(log.url, seconds)
+            figures += [
+                ("Faust host, the newest bid of each symbol", faust, "records/s"),
+                ("Faust host / consume and decode", faust / bare, "ratio"),
             ]
             if quix:
                 figures += _quix(quix, address, log, core)
