@@ -41,6 +41,7 @@ def as_pattern(said: str) -> str:
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "sample").symlink_to(SAMPLE)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     ran = 0
     for words, said in steps((ROOT / f"{page}.md").read_text(encoding="utf-8")):
         if words[0] == "make":
