@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tape.commands import config, dead_letters, kafka, postgres, schemas, topics
+from tape.commands import config, dead_letters, kafka, operator, postgres, schemas, topics
 from tape.commands.asof import asof
 from tape.commands.backtest import backtest
 from tape.commands.demo import demo
@@ -52,6 +52,16 @@ app.command(short_help="Book a broker's executions, and value what they leave.")
 app.command(short_help="Bring a log's decisions into Postgres, to be asked in SQL.")(project)
 app.command(short_help="Run every role of a configuration on this machine.")(up)
 app.command(short_help="Run one role of the live plane in this process.")(run)
+app.command(short_help="Stop an account: no strategy's order passes any more.")(operator.halt)
+app.command(short_help="Take back a reason for which an account was halted.")(operator.rearm)
+app.command(short_help="Close an account's positions at the market.")(operator.flatten)
+app.command(short_help="Place an order by hand.")(operator.order)
+app.command(short_help="Ask for an order to be cancelled.")(operator.cancel)
+app.command(short_help="Change the terms of a working order.")(operator.replace)
+app.command(short_help="Show or set an account's limits.")(operator.limits)
+app.command(short_help="Book cash that has come in.")(operator.deposit)
+app.command(short_help="Book cash that has gone out.")(operator.withdraw)
+app.command("open", short_help="Open an account.")(operator.open_)
 app.add_typer(config.app, name="config")
 app.add_typer(postgres.app, name="postgres")
 app.add_typer(schemas.app, name="schemas")
