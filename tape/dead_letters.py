@@ -11,7 +11,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,8 +31,11 @@ from schemas import (
     read_into,
 )
 from tape.errors import WrongInput
+from tape.operating import command, new_id
 from tape.progress import Report, Stage
 from tape.topics import hexdump, iso, print_table, printable, record_json
+
+Action = Literal["retry", "drop"]
 
 PAGE = 5000
 ABOUT = (b'{"type":"Unread"', b'{"type":"CommandApplied"', b'{"type":"CommandRefused"')
@@ -216,6 +219,41 @@ def bytes_of(log: LogReader, dead: Dead) -> bytes:
         return inspect.record_named(log, dead.place).value
     letter = inspect.record_named(log, dead.letters[0]).event
     return base64.b64decode(letter.bytes) if isinstance(letter, DeadLetter) else b""
+
+
+# ------------------------------------------------------------ resolving
+
+
+def resolutions(dead: Dead, action: Action, who: str, why: str) -> list[ResolveUnread]:
+    """A command for each core partition that it is open in. Raises `DeadLetterError`.
+
+    One holds for all accounts of its partition: it is given in the name of the first that is concerned, or
+    where none was open when the record came, of the first there is now.
+    """
+    _check_open(dead, action)
+    accounts = [(concern.accounts or concern.opened)[:1] for concern in dead.open]
+    if not any(accounts):
+        where = " or ".join(str(concern.partition) for concern in dead.open)
+        raise DeadLetterError(
+            f"no account is open in partition {where}, so that nobody waits for {dead.place} there so far"
+        )
+    said = {"who": who, "why": why, "place": dead.place, "action": action}
+    return [command(ResolveUnread, id=new_id(), account=name, **said) for names in accounts for name in names]
+
+
+def _check_open(dead: Dead, action: Action) -> None:
+    if dead.is_set_aside:
+        raise DeadLetterError(
+            f"{dead.place} was set aside before it came into the log, and cannot be {DONE[action]}: nothing "
+            f"waits for it ({dead.reason}); correct the data, and import or play them again"
+        )
+    if not dead.concerns:
+        raise DeadLetterError(
+            f"only a strategy or rule outside the core could not read {dead.place}: no core waits for it"
+        )
+    if not dead.open:
+        by = next(c.resolved for c in dead.concerns.values() if c.resolved is not None)
+        raise DeadLetterError(f"{dead.place} is {dead.status} already, by {by.who} at {iso(by.ts)}: {by.why}")
 
 
 # ------------------------------------------------------------ objects

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventlog import EventLog, create_log
+from eventlog import EventLog, create_log, open_log
+from eventlog.roles import Beat
+from processors.account.unread import KEPT_RECORD_MAX
+from processors.alerts import RULES
+from processors.hosts.keyed import run_keyed
 from processors.hosts.outputs import COPIED_MAX
-from schemas import Deposit, Event, NewRecord, encode, evolve, partition_of
-from support.cli import here, tape
+from schemas import CoreSettings, Deposit, Event, NewRecord, codec, decode, encode, evolve, partition_of
+from support.cli import Ran, here, tape
+from support.lean import SAMPLE
 from support.market import at, quote, session_opened
 from support.runs import ELSEWHERE, ONE, SOURCE, SPEC, TWO, core, opening, run, write_facts
 
@@ -71,10 +80,10 @@ def put(log: EventLog, records: Sequence[tuple[str, bytes]]) -> None:
             writer.append([NewRecord(topic, partition_of(key, count), key.encode(), value)])
 
 
-def decided(log: EventLog) -> None:
+def decided(log: EventLog, settings: CoreSettings = SETTINGS) -> None:
     """All there is, by the core of either partition."""
     for partition in range(2):
-        run(log, SETTINGS, partition)
+        run(log, settings, partition)
 
 
 def place_of(log: EventLog, topic: str, value: bytes) -> str:
@@ -158,6 +167,161 @@ def test_raw_bytes(tmp_path: Path) -> None:
     assert tape("dead-letters", "show", tmp_path / "log", place, "--raw", text=False).out == value
 
 
+# ------------------------------------------------------------ retry, drop
+
+
+@contextmanager
+def deciding(folder: Path, settings: CoreSettings = SETTINGS) -> Iterator[None]:
+    """A core beside the command: it decides what comes, until the end."""
+    ending = threading.Event()
+
+    def work() -> None:
+        with open_log(f"sqlite:{folder / 'log'}") as log:
+            while not ending.wait(0.02):
+                decided(log, settings)
+
+    with ThreadPoolExecutor(1) as pool:
+        core = pool.submit(work)
+        try:
+            yield
+        finally:
+            ending.set()
+        core.result()
+
+
+def resolved(folder: Path, action: str, place: str, *more: str) -> Ran:
+    said = ("--why", f"a test of {action}", "--who", "ann", "--wait", "120")
+    return here("dead-letters", action, folder / "log", place, *said, *more)
+
+
+def test_retried_in_vain_then_dropped_and_no_byte_is_lost(tmp_path: Path) -> None:
+    with bad_log(tmp_path, [(topic, value) for topic, value, _ in WAYS.values()]) as log:
+        decided(log)
+        places = {place_of(log, topic, value): value for topic, value, _ in WAYS.values()}
+        before = letters(tmp_path)
+        with deciding(tmp_path):
+            for place, value in places.items():
+                again = resolved(tmp_path, "retry", place, "--json")
+                assert again.code == 1
+                assert {answer["outcome"] for answer in again.json["answers"]} == {"refused"}
+                kept = len(value) <= KEPT_RECORD_MAX
+                reason = before[place]["reason"] if kept else "its bytes are not kept"
+                assert all(reason in answer["reason"] for answer in again.json["answers"])
+            assert letters(tmp_path) == before, "nothing has changed"
+            for place in places:
+                dropped = resolved(tmp_path, "drop", place)
+                assert (dropped.code, dropped.err) == (0, "")
+                assert dropped.out.count(": ResolveUnread applied\n") == len(before[place]["open_in"])
+        for place, letter in letters(tmp_path).items():
+            assert (letter["status"], letter["open_in"]) == ("dropped", [])
+            by = {(r["partition"], r["action"], r["who"], r["why"]) for r in letter["resolved"]}
+            assert by == {(p, "drop", "ann", "a test of drop") for p in before[place]["open_in"]}
+            shown = here("dead-letters", "show", tmp_path / "log", place, "--json").json
+            assert bytes.fromhex(shown["hex"]) == places[place]
+            kinds = {d["event"]["type"] for d in shown["decisions"]}
+            assert kinds == {"Unread", "CommandRefused", "CommandApplied"}
+        ran = run(log, SETTINGS)
+        assert [a.unread for a in ran.pipeline.accounts.desk.accounts.values()] == [{}, {}]
+        end = log.bounds(COMMANDS, 0)[1]
+        for action in ("retry", "drop"):
+            again = resolved(tmp_path, action, place)
+            assert again.code == 2
+            assert re.search(rf"{place} is dropped already, by ann at \S+Z: a test of drop$", again.said)
+        assert log.bounds(COMMANDS, 0)[1] == end, "nothing was written"
+
+
+def test_retried_when_the_code_can_read_it_it_acts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, price = (COMMANDS, changed(DEPOSIT, v=2)), (QUOTES, changed(QUOTE, v=2))
+    with bad_log(tmp_path, [command, price]) as log:
+        decided(log)
+        monkeypatch.setattr(
+            codec, "_decode_other", lambda topic, value, _: decode(topic, value.replace(b'"v":2', b'"v":1'))
+        )
+        later = evolve(SETTINGS, pnl_interval=1)
+        with deciding(tmp_path, later):
+            for record in (command, price):
+                assert resolved(tmp_path, "retry", place_of(log, *record)).code == 0
+        assert {letter["status"] for letter in letters(tmp_path).values()} == {"retried"}
+        text = here("dead-letters", "list", tmp_path / "log").out
+        assert text.count("; retried by ann: a test of retry\n") == 2
+        account = run(log, later).pipeline.accounts.desk.accounts[ONE]
+        assert (account.deposits, account.unread) == (Decimal("777.25"), {})
+
+
+def test_without_a_core_the_command_waits_in_the_log(tmp_path: Path) -> None:
+    with bad_log(tmp_path, [WAYS["no JSON"][:2]]) as log:
+        decided(log)
+        (place,) = letters(tmp_path)
+        asked = resolved(tmp_path, "drop", place, "--wait", "0")
+        assert asked.code == 1
+        assert asked.out.startswith(f"{ONE}: ResolveUnread not answered yet; it stands in the log")
+        assert letters(tmp_path)[place]["status"] == "open"
+        decided(log)
+        assert letters(tmp_path)[place]["status"] == "dropped"
+
+
+def test_what_came_before_any_account_is_resolved_by_one_that_has_come(tmp_path: Path) -> None:
+    with create_log(f"sqlite:{tmp_path / 'log'}", SPEC) as log:
+        put(log, [(QUOTES, b"{")])
+        decided(log)
+        (place,) = letters(tmp_path)
+        early = resolved(tmp_path, "drop", place)
+        assert (early.code, early.said) == (
+            2,
+            f"no account is open in partition 0 or 1, so that nobody waits for {place} there so far",
+        )
+        write_facts(log, (), [opening(name) for name in (ONE, TWO, ELSEWHERE)])
+        decided(log)
+        with deciding(tmp_path):
+            assert resolved(tmp_path, "drop", place).code == 0
+        found = letters(tmp_path)[place]
+        assert (found["accounts"], found["status"]) == ([], "dropped")
+        assert [r["account"] for r in found["resolved"]] == [min(ONE, TWO), ELSEWHERE]
+
+
+def test_what_an_import_has_set_aside_is_not_to_be_resolved(tmp_path: Path) -> None:
+    range_ = ("--from", "2014-06-05", "--to", "2014-06-09", "--hours", "extended")
+    log = tmp_path / "log"
+    brought = here("import", "--data", SAMPLE, "--symbols", "AAPL", *range_, "--log", log, "--json")
+    told = [first["place"] for first in brought.json["quality"]["first"]["move"]]
+    found = letters(tmp_path)
+    assert len(found) == len(told) == 2
+    for letter, place in zip(found.values(), told, strict=True):
+        assert (letter["status"], letter["key"], letter["letters"]) == ("set aside", "AAPL", [place])
+        shown = here("dead-letters", "show", log, place, "--json").json
+        assert decode("market.bars", bytes.fromhex(shown["hex"])) is not None
+        assert json.loads(shown["text"])["symbol"] == "AAPL"
+        for action in ("retry", "drop"):
+            refused = resolved(tmp_path, action, letter["place"])
+            assert refused.code == 2
+            assert "was set aside before it came into the log, and cannot be" in refused.said
+            assert letter["reason"] in refused.said
+    assert here("dead-letters", "list", log).out.endswith("\n\n2 set aside\n")
+
+
+def test_what_only_a_rule_could_not_read_blocks_nothing(tmp_path: Path) -> None:
+    rule = RULES["breaker"]()
+    with bad_log(tmp_path, []) as log:
+        with log.writer("producer") as writer:
+            writer.append([NewRecord(rule.inputs[0], 0, ONE.encode(), b"{")])
+        beats: list[Beat] = []
+        run_keyed(log, rule, name="alerts", beats=beats.append, stop=lambda: len(beats) > 1)
+    ((place, letter),) = letters(tmp_path).items()
+    assert (place, letter["status"]) == (f"{rule.inputs[0]}/0/0", "outside")
+    refused = resolved(tmp_path, "drop", place)
+    assert refused.code == 2
+    assert "only a strategy or rule outside the core could not read" in refused.said
+
+
+def test_a_reason_is_asked_for(tmp_path: Path) -> None:
+    with bad_log(tmp_path, [WAYS["no JSON"][:2]]) as log:
+        decided(log)
+        (place,) = letters(tmp_path)
+    assert "Missing option '--why'" in here("dead-letters", "drop", tmp_path / "log", place).said
+    blank = here("dead-letters", "drop", tmp_path / "log", place, "--why", " ")
+    assert (blank.code, "Invalid value for --why: say why" in blank.said) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
@@ -173,7 +337,8 @@ def test_what_is_no_dead_letter(tmp_path: Path, place: str, said: str) -> None:
     with bad_log(tmp_path, []) as log:
         decided(log)
         put(log, [(COMMANDS, b"{")])
-    for command in ("show",):
-        ran = here("dead-letters", command, tmp_path / "log", place)
+    why = ("--why", "test")
+    for command in (("show",), ("retry", *why), ("drop", *why)):
+        ran = here("dead-letters", command[0], tmp_path / "log", place, *command[1:])
         assert ran.code == 2
         assert said in ran.said
