@@ -24,7 +24,7 @@ from schemas import CoreSettings, Deposit, Event, NewRecord, codec, decode, enco
 from support.cli import Ran, here, tape
 from support.lean import SAMPLE
 from support.market import at, quote, session_opened
-from support.runs import ELSEWHERE, ONE, SOURCE, SPEC, TWO, core, opening, run, write_facts
+from support.runs import ELSEWHERE, ONE, SOURCE, SPEC, TWO, core, opening, run, verified, write_facts
 
 SETTINGS = core(latency=0, stale_after=7200 * 10**9)
 QUOTE = quote(at("10:30"), "777.25", "777.30", symbol="AAA")
@@ -222,6 +222,7 @@ def test_retried_in_vain_then_dropped_and_no_byte_is_lost(tmp_path: Path) -> Non
             assert kinds == {"Unread", "CommandRefused", "CommandApplied"}
         ran = run(log, SETTINGS)
         assert [a.unread for a in ran.pipeline.accounts.desk.accounts.values()] == [{}, {}]
+        assert verified(log).difference is None
         end = log.bounds(COMMANDS, 0)[1]
         for action in ("retry", "drop"):
             again = resolved(tmp_path, action, place)
