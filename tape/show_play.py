@@ -17,11 +17,12 @@ def show_play(r: dict[str, Any]) -> None:
         width = max(map(len, written))
         for topic, count in written.items():
             console.print(f"{topic:{width}}  {count:>13,}")
-        console.print(
-            f"{sum(written.values()):,} events in {r['seconds']} s, {r['rate_per_s']:,.0f} a second"
-        )
-        console.print(f"from {r['first']}")
-        console.print(f"to   {r['last']}")
+        is_rate = r["speed"] == "max" or r["asked_per_s"] is not None
+        rate = f", {r['rate_per_s']:,.0f} a second" if is_rate else ""
+        console.print(f"{sum(written.values()):,} events in {r['seconds']} s{rate}")
+        if r["first"] is not None:
+            console.print(f"from {r['first']}")
+            console.print(f"to   {r['last']}")
     if written and r["skipped"]:
         console.print(f"written before: {r['skipped']:,} events")
     if not r["kept_up"]:

@@ -150,6 +150,19 @@ def test_ctrl_c_stops_with_a_summary_and_resume_goes_on(tmp_path: Path) -> None:
     assert found[-2].ts == found[0].ts + 4 * SECOND
 
 
+def test_of_one_event_there_is_no_rate_and_of_none_no_time(tmp_path: Path) -> None:
+    """Hours lie between the first events: until then there are heartbeats."""
+    log = tmp_path / "live.sqlite"
+    for more, times in (((), 1), (("--resume",), 0)):
+        before = records(log, "market.status") if log.exists() else 0
+        process = start("play", log, *SPY, "--resolution", "daily", *more)
+        assert wait_until(process, lambda: records(log, "market.status") >= before + 2)  # noqa: B023
+        process.send_signal(signal.SIGINT)
+        ran = end(process)
+        assert ran.code == 130
+        assert ("a second" in ran.out, ran.out.count("from 20"), "None" in ran.out) == (False, times, False)
+
+
 def test_killed_anywhere_and_resumed_it_is_as_undisturbed(tmp_path: Path) -> None:
     """Also where the data are checked, or nothing has been written yet."""
     made = ("--synthetic", "--symbols", "20", "--rate", "1000", "--duration", "60s", *MAX)
