@@ -24,6 +24,8 @@ from producers.alerts import FileSink, NotDelivered, WebhookSink, run_delivery
 from schemas import Alert, RoleHeartbeat, new_record
 from support.market import SECOND
 from tape.alerting import AlertsError, rules_named, run_alerts, sinks_of
+from tape.config import AlertsConfig, LiveConfig
+from tape.roles import Task, run_task
 
 SPEC = LogSpec("0123456789abcdef", "data", account_partitions=2, market_partitions=2)
 QUICK = (0.05,)
@@ -219,6 +221,28 @@ def ids_of_whole_lines(path: Path) -> list[str]:
         if line.endswith("}"):
             found.append(json.loads(line)["id"])
     return found
+
+
+def test_the_role_keeps_to_its_configuration(log: EventLog, tmp_path: Path) -> None:
+    out, end = tmp_path / "alerts.jsonl", time.monotonic() + 120
+    alerts = AlertsConfig(
+        silent_s=3, behind=50, behind_s=2, rules=("roles",), file=out, places=tmp_path / "at"
+    )
+    with log.writer("roles") as writer:
+        for n in range(1, 5):
+            beats = [("core", 0), ("feed", 51)] if n == 1 else [("feed", 51)]
+            for role, behind in beats:
+                beat = RoleHeartbeat(
+                    role=role, instance="a", ts=n * SECOND, processed=0, behind=behind, error=""
+                )
+                writer.append([new_record(beat, 0, role)])
+
+    def told() -> bool:
+        assert time.monotonic() < end, "never told"
+        return len(ids_of_whole_lines(out)) == 2
+
+    run_task("alerts", Task(LiveConfig(alerts=alerts), log.url, "", lambda beat: None, told, lambda: None))
+    assert ids_of_whole_lines(out) == [f"roles/feed/a/behind/{SECOND}", f"roles/core/a/silent/{SECOND}"]
 
 
 def test_what_is_wrong_is_refused(log: EventLog, tmp_path: Path) -> None:
