@@ -76,8 +76,9 @@ class LiveHost:
         ):
             worker = self._worker(writer, beats)
             market, facts = _split(worker.positions)
+            ends = {stream: self.log.bounds(*stream)[1] for stream in worker.positions}
             with self.log.follow(market) as ticks, self.log.follow(facts) as orders:
-                _Loop(worker, writer, ticks, orders, self._cadence, beats).run(stop)
+                _Loop(worker, writer, ticks, orders, self._cadence, ends, beats).run(stop)
             worker.finish()
             return worker.taken
 
@@ -113,6 +114,7 @@ class _Loop:
         ticks: Follower,
         orders: Follower,
         cadence: Cadence,
+        ends: Mapping[Stream, int],
         beats: Beats,
     ) -> None:
         self._worker, self._writer = worker, writer
@@ -120,7 +122,7 @@ class _Loop:
         self._commit_s = cadence.commit_s
         index = {stream: i for i, stream in enumerate(worker.streams)}
         market, facts = _split(index)
-        self._first, self._then = (LiveMerge(some, cadence.wait_s) for some in (facts, market))
+        self._first, self._then = (LiveMerge(some, cadence.wait_s, ends) for some in (facts, market))
         self._since = 0.0
         """When the oldest input that is not committed was taken."""
         self._beaten = 0.0

@@ -315,6 +315,21 @@ def test_input_that_is_silent_while_others_go_on_is_given_up() -> None:
     assert seen > 100
 
 
+def test_input_that_is_behind_at_the_start_is_waited_for_as_long_as_it_takes() -> None:
+    """Else the time would be the present, and what is old would be decided on as if it were of now."""
+    merge = LiveMerge(STREAMS, 0.05, dict.fromkeys(STREAMS, 2))
+    merge.add([record(0, 0, 10), record(0, 1, 900)], 0.0)
+    assert merge.ready(lambda stream: stream[1] == 0, 100.0) == []
+    merge.add([record(1, 0, 15)], 100.0)
+    assert handed(merge.ready(lambda stream: False, 200.0)) == [(0, 0), (1, 0)]
+    merge.add([record(1, 1, 20)], 200.0)
+    assert handed(merge.ready(lambda stream: False, 200.0)) == [(1, 1)]
+    assert handed(merge.ready(lambda stream: False, 200.1)) == [(0, 1)]
+    holes = LiveMerge(STREAMS, 0.05, dict.fromkeys(STREAMS, 2))
+    holes.add([record(0, 0, 10), record(0, 1, 900)], 0.0)
+    assert handed(holes.ready(lambda stream: True, 0.0)) == [(0, 0), (0, 1)]
+
+
 def test_order_is_that_of_the_merge(tmp_path: Path) -> None:
     """What is there already and known to be all goes in the order in which a backtest takes it."""
     with create_log(f"sqlite:{tmp_path / 'log'}", SPEC) as log:
