@@ -39,7 +39,7 @@ from producers.brokers.contract import (
 )
 from producers.brokers.known import Job, Known, snapshot_id
 from producers.brokers.listening import Listener
-from producers.feed import Clock
+from producers.feed import AHEAD_MAX, Clock
 from schemas import (
     Acknowledged,
     BrokerSnapshot,
@@ -417,10 +417,13 @@ class Gateway:
             self._announce(job)
 
     def _is_fresh(self, job: Job) -> bool:
-        """Whether it and its cause are young enough to go out; reductions always are."""
+        """Whether it and its cause are young enough to go out; reductions always are.
+
+        One further ahead of the clock than a feed lets pass is not known to be: the clock was set back.
+        """
         if self._log.time == "data" or job.reduces:
             return True
-        return self._clock() - job.since <= self._settings.max_order_age_s * SECOND_NS
+        return -AHEAD_MAX <= self._clock() - job.since <= self._settings.max_order_age_s * SECOND_NS
 
     def _announce(self, job: Job) -> None:
         """OrderSending; when that stands in the log, the request may leave."""
