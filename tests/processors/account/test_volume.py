@@ -150,6 +150,13 @@ CASES = {
         ],
         [5, 6],
     ),
+    "what comes of the session before the last changes nothing": (
+        [
+            *[session_opened(), minute("10:00", 5), session_closed(), session_opened(1)],
+            *[minute("10:00", 6, 1), session_closed(1), minute("11:00", 7), trade(at("11:00"), 100, 8)],
+        ],
+        [5, 6],
+    ),
     "trades alone": (
         [
             *[session_opened(), trade(at("10:00"), 100, 5), session_closed(), trade(at("15:00"), 100, 1)],
