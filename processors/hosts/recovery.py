@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventlog.contract import LogReader
-from eventlog.errors import LogDamaged, LogError
+from eventlog.errors import LogDamaged, LogError, LogMismatch
 from processors.hosts.journal import Saved, batches, last, make_snapshot, newest_snapshot
 from processors.hosts.merge import Stream
 from processors.hosts.replay import Build, Written, from_snapshot, restore
@@ -51,7 +51,8 @@ def recover(
     installed: Installed | None = None,
     progress: Callable[[int], None] = lambda replayed: None,
 ) -> Recovered:
-    """Bring a core partition to where the log says it was. Raises `Divergence` where it cannot.
+    """Bring a core partition to where the log says it was. Raises `Divergence` where it cannot, and
+    `LogMismatch` where the configuration, or the log's last one, is of another log.
 
     `configured` is what the host is about to run. Where it is not what the last epoch says, a new
     epoch begins, from the old code's last snapshot, which must stand at the last batch; or, where
@@ -59,6 +60,12 @@ def recover(
     `progress` is told how many inputs have been applied again.
     """
     epoch = last(log, "configuration", partition, Configured)
+    for made in (configured, epoch):
+        if made is not None and made.log != log.id:
+            raise LogMismatch(
+                f"{log.url} is log {log.id}, and the configuration of partition {partition} is of log "
+                f"{made.log}: another log stands there now; start again what ran on the old one"
+            )
     end = last(log, "batches", partition, Batch)
     _check_ends(log, partition, epoch, end)
     pipeline = build(configured)

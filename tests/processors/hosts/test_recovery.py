@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from eventlog import EventLog, check_seals, fingerprint, open_log
-from eventlog.errors import LogDamaged, LogError, LogFull, WriterBusy, WriterFenced
+from eventlog.errors import LogDamaged, LogError, LogFull, LogMismatch, WriterBusy, WriterFenced
+from processors.hosts.inprocess import InProcessHost
 from processors.hosts.recovery import recover
 from processors.hosts.replay import Divergence, OrderBroken
-from schemas import Batch, Record, Snapshot, decode, encode, evolve
+from schemas import TOPICS, Batch, Record, Snapshot, decode, encode, evolve
 from support.runs import (
     Change,
     all_records,
@@ -236,6 +237,23 @@ def test_decisions_without_any_epoch(half: Path, tmp_path: Path) -> None:
     with (
         changed(half, tmp_path, lambda r: [] if r.topic in journal else kept(r)) as log,
         pytest.raises(Divergence, match="derived: nothing"),
+    ):
+        go_on(log)
+
+
+def test_a_configuration_of_another_log_is_refused(half: Path, tmp_path: Path) -> None:
+    """A host that has read it from the log that stood there before, and a log that says so itself."""
+    offset, epoch = last_of(half, "configuration")
+    other = evolve(epoch, log="f" * 16)
+    with changed(half, tmp_path, kept) as log:
+        ends = [log.bounds(topic, 0) for topic in TOPICS]
+        with pytest.raises(LogMismatch, match="another log stands there now; start again"):
+            InProcessHost(log, 0, other, build).run()
+        assert [log.bounds(topic, 0) for topic in TOPICS] == ends
+    (tmp_path / "again").mkdir()
+    with (
+        changed(half, tmp_path / "again", at("configuration", offset, encode(other))) as log,
+        pytest.raises(LogMismatch, match=f"partition 0 is of log {other.log}"),
     ):
         go_on(log)
 
