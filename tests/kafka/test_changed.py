@@ -53,6 +53,12 @@ to = 2013-10-09
 speed = 600
 """
 
+LATE = """
+[[accounts]]
+id = "late"
+cash = 10_000
+"""
+
 
 def until(holds: Callable[[], bool], what: str, limit_s: float = 180) -> None:
     end = time.monotonic() + limit_s
@@ -95,9 +101,9 @@ def test_a_changed_parameter_begins_an_epoch_and_a_wrong_one_stops_nothing(
         with open_log(url, read_only=True) as log:
             until(lambda: traded(log, 0), "a fill")
 
-            file.write_text(CONFIG.replace("slow = 9", "slow = 7"))
+            file.write_text(CONFIG.replace("slow = 9", "slow = 7") + LATE)
             process.send_signal(signal.SIGHUP)
-            assert told(process, "changed", said)["opened"] == []
+            assert told(process, "changed", said)["opened"] == ["late"]
             until(lambda: len(configurations(log, 0)) == 2, "an epoch")
             before = len(events(log, "fills", 0))
             until(lambda: traded(log, before), "a fill in it")
