@@ -2,8 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUIX := .venv-quix/bin/python
-# Tests wait more than they work: two more processes than there are cores.
-PYTEST := $(BIN)/python -m pytest -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --dist loadfile --no-loadscope-reorder
+# Tests wait now and then: a process more than there are cores.
+PYTEST := $(BIN)/python -m pytest -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -42,6 +42,7 @@ test-fast: install ## run the tests but for those on Kafka
 
 soak: install ## kill the whole live plane a hundred times on a Kafka of its own: up to an hour
 	$(BIN)/python -m pytest -m soak -s tests/kafka/test_soak.py
+	TAPE_ALL_KILLS=1 $(BIN)/python -m pytest -k kill
 
 lint: install ## check style and format
 	$(BIN)/ruff check .

@@ -1,8 +1,13 @@
-"""What holds for all tests: the order of files, and how brokers are run."""
+"""What holds for all tests: the order of files, and the servers that a process of tests has."""
 
 import os
 
 import pytest
+
+from support.kafka import broker
+from support.postgres import dsn, postgres
+
+__all__ = ["broker", "dsn", "postgres"]
 
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 """A broker that lives for a few tests starts in half the time without the second compiler."""

@@ -18,8 +18,10 @@ import pytest
 
 from support.busy import busy_backtest
 from support.cli import end, log_in, query, records, start, tape, wait_until
+from support.kills import many
 
-KILLS, RUNS = 20, 4
+KILLS = many(20)
+RUNS = KILLS // 4
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,8 @@ def taken_hold_of(log: Path) -> int:
     return rows[0][0] or 0 if rows else 0
 
 
-def test_killed_at_twenty_moments(
-    args: list[str | Path], undisturbed: dict[str, Any], tmp_path: Path
-) -> None:
-    """Four runs, each killed five times: in its import, in its core, in a recovery."""
+def test_killed_at_many_moments(args: list[str | Path], undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Several runs, each killed four times: in its import, in its core, in a recovery."""
 
     def suffer(seed: int) -> list[str]:
         """Kill a run again and again, then let it end; in which part each kill hit it."""

@@ -16,9 +16,7 @@ import pytest
 from projections.postgres import server
 from support.busy import busy_backtest
 from support.cli import MONDAY, end, log_in, run, start, tape, wait_until
-from support.postgres import ask, dsn, postgres, tables, tell
-
-__all__ = ["dsn", "postgres"]
+from support.postgres import ask, tables, tell
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ from eventlog.errors import LogError
 from eventlog.kafka import broker as kafka
 from schemas import TOPICS
 from support.cli import end, start, tape, wait_until
+from support.kills import many
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 10
+KILLS = many(10)
 WRITTEN = (*(t for t in TOPICS if t.startswith("market.")), "dead-letters")
 
 

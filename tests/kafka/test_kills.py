@@ -20,10 +20,11 @@ from eventlog.kafka import broker as kafka
 from schemas import TOPICS
 from support.busy import busy_backtest
 from support.cli import Ran, end, start, tape, wait_until
+from support.kills import many
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 10
+KILLS = many(10)
 OF_BROKER = 3
 """Each which kill hits the broker."""
 TRIES = 40
@@ -67,7 +68,7 @@ class Watched:
 
 
 @pytest.mark.timeout(600)
-def test_ten_kills_the_brokers_among_them(own: Path, tmp_path: Path) -> None:
+def test_many_kills_the_brokers_among_them(own: Path, tmp_path: Path) -> None:
     """Killed in its import, its core and its recovery, the broker too; it always goes on from what stands."""
     args = busy_backtest(tmp_path)
     undisturbed = tape(*args, "--out", tmp_path / "sqlite").json

@@ -23,7 +23,7 @@ def made(broker: Broker) -> str:
     return url
 
 
-def test_killed_at_ten_moments_all_outputs_are_there_once_and_in_order(
+def test_killed_at_many_moments_all_outputs_are_there_once_and_in_order(
     broker: Broker, tmp_path: Path
 ) -> None:
     url = made(broker)

@@ -27,11 +27,12 @@ from schemas import (
     partition_of,
 )
 from support.cli import end, start, tape, wait_until
+from support.kills import many
 from support.market import at, quote
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 6
+KILLS = many(6)
 MADE = ("--synthetic", "--symbols", "20", "--rate", "1000")
 MAX = ("--duration", "200s", "--speed", "max")
 EVENTS = 200_003

@@ -1,4 +1,4 @@
-"""Postgres, and a run over the busy market in many small batches, which the tests here project."""
+"""A run over the busy market in many small batches, which the tests here project."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from eventlog import EventLog
-from support.postgres import dsn, postgres
 from support.runs import busy_log, busy_settings, run
-
-__all__ = ["dsn", "postgres"]
 
 
 @pytest.fixture(scope="session")

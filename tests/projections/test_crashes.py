@@ -22,10 +22,11 @@ from projections.errors import Busy, Moved
 from projections.postgres import server
 from projections.postgres.projector import connect, projecting
 from support.cli import wait_until
+from support.kills import many
 from support.postgres import ask, check, expected, in_database, project, tables, tell
 from support.runs import SPEC, busy_commands, busy_market, busy_settings, run, write_facts
 
-KILLS, SERVER_KILLS = 20, 5
+KILLS, SERVER_KILLS = many(20), many(5)
 PROJECT = """
 import sys
 from eventlog import open_log
@@ -65,7 +66,7 @@ def moments(log: EventLog, count: int) -> list[int]:
     return sorted(int(draw.uniform(0, 0.95) * total) for _ in range(count))
 
 
-def test_twenty_kills_of_the_projector(dsn: str, busy: EventLog) -> None:
+def test_many_kills_of_the_projector(dsn: str, busy: EventLog) -> None:
     hits = []
     for moment in moments(busy, KILLS):
         process = start(busy, dsn)
@@ -91,7 +92,7 @@ def own() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_five_kills_of_postgres(own: Path, busy: EventLog) -> None:
+def test_kills_of_postgres(own: Path, busy: EventLog) -> None:
     """It is started again, and the projector goes on; what was committed is there."""
     hits = []
     for moment in moments(busy, SERVER_KILLS):

@@ -12,10 +12,8 @@ from eventlog.kafka import broker as kafka
 from projections.errors import OtherLog
 from support.busy import busy_backtest
 from support.cli import end, start, tape, wait_until
-from support.kafka import broker
 from support.postgres import ask, check, project, tables
 
-__all__ = ["broker"]
 pytestmark = pytest.mark.kafka
 
 

@@ -35,6 +35,7 @@ from schemas import (
     new_record,
     partition_of,
 )
+from support.kills import many
 from support.market import MINUTE, SECOND, at, quote, session_opened, trade
 
 MS = 1_000_000
@@ -230,7 +231,7 @@ def _place(log: LogReader, event: Any) -> Stream:
     return event.topic, partition_of(event.symbol, log.partitions(event.topic))
 
 
-def killed(url: str, folder: Path, events: Sequence[Event], seed: int, kills: int = 10) -> None:
+def killed(url: str, folder: Path, events: Sequence[Event], seed: int, kills: int = many(10)) -> None:
     """Run over events that come meanwhile, as they fall; killed so often at moments that chance chooses."""
     random, stop = Random(seed), folder / "stop"
     step = len(events) // (kills + 1) + 1

@@ -1,3 +1,0 @@
-from support.kafka import broker
-
-__all__ = ["broker"]
