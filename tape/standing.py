@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tape.wiring import build, installed
 
 BREACHES = 5
 HEALTHY, UNHEALTHY = 0, 1
+BEHIND_S = 5.0
+"""A core that runs decides what is written in less."""
 RUNS = Path("runs")
 
 
@@ -30,8 +33,10 @@ def newest_log() -> str:
     return f"sqlite:{max(found, key=lambda file: file.stat().st_mtime)}"
 
 
-def standing(log: LogReader) -> dict[str, Any]:
+def standing(log: LogReader, behind_s: float = BEHIND_S) -> dict[str, Any]:
     """How the log stands; `exit` is 0 where nothing is wrong, 1 else, and `problems` says what.
+
+    An input that is not decided `behind_s` after it was written is a problem.
 
     Raises `AskError` where it cannot be told: nothing has been decided on it.
     """
@@ -47,7 +52,7 @@ def standing(log: LogReader) -> dict[str, Any]:
         accounts += _accounts(pipeline, problems)
         undecided = sum(_records_from(log, (i.topic, i.partition), i.next) for i in end.inputs)
         freshness.append({"partition": partition, "market_time": iso(end.now), "undecided": undecided})
-        if undecided:
+        if undecided and _longest_s(log, end) >= behind_s:
             problems.append(f"partition {partition} has {undecided:,} inputs that are not decided yet")
         for epoch in configurations(log, partition):
             strategies = [s.name for s in epoch.settings.strategies]
@@ -101,6 +106,13 @@ def _unsealed(log: LogReader) -> int:
             seal: Any = seals[stream].event if stream in seals else None
             found += _records_from(log, stream, seal.next if seal is not None else 0)
     return found
+
+
+def _longest_s(log: LogReader, end: Batch) -> float:
+    """How long ago (s) the first of the inputs that are not decided was written."""
+    heads = [log.read(i.topic, i.partition, gte=i.next, limit=1) for i in end.inputs]
+    written = [page[0].timestamp for page in heads if page]
+    return (clock.time_ns() - min(written)) / 1e9 if written else 0.0
 
 
 def _records_from(log: LogReader, stream: tuple[str, int], start: int) -> int:

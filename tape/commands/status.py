@@ -22,7 +22,7 @@ def status(
     \b
     Exit codes:
       0  healthy
-      1  not: an account is halted, holds what is stale or has unread records, or inputs wait
+      1  not: an account is halted, holds what is stale or has unread records, or inputs wait for over 5 s
       2  it cannot be told
     """
     from tape.standing import newest_log, standing

@@ -11,6 +11,7 @@ from support.cli import here
 from support.market import at
 from support.runs import ONE, SPEC, core, opening, run, write_facts
 from support.runs import busy_market as market
+from tape.standing import standing
 
 
 def test_healthy_halted_and_unknown(tmp_path: Path) -> None:
@@ -30,7 +31,9 @@ def test_healthy_halted_and_unknown(tmp_path: Path) -> None:
         halt = HaltAccount(id="halt", account=ONE, ts=at("15:00", 2), who="me", why="a test")
         write_facts(log, commands=[halt])
         waiting = here("status", place, "--json")
-        assert (waiting.code, waiting.json["freshness"][0]["undecided"]) == (1, 1)
+        assert (waiting.code, waiting.json["freshness"][0]["undecided"]) == (0, 1)
+        (problem,) = standing(log, behind_s=0)["problems"]
+        assert problem == "partition 0 has 1 inputs that are not decided yet"
         run(log, core())
         halted = here("status", place, "--json")
         assert (halted.code, halted.json["problems"]) == (1, [f"account {ONE} is HALTED: operator"])
