@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,23 @@ def host(kind: str, url: str, folder: Path, slow: float = 0) -> Iterator[subproc
         yield process
     finally:
         process.kill()
+        process.wait()
+
+
+@contextmanager
+def supervised(kind: str, url: str, folder: Path, slow: float = 0) -> Iterator[None]:
+    """A host as a supervisor runs it: one that ends by an error is started again. Killed at the end."""
+    for name in ("beat", "stop"):
+        (folder / name).unlink(missing_ok=True)
+    environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}:{Path.cwd() / 'tests'}"}
+    run = [sys.executable, "-c", HOST, kind, url, str(folder), str(slow)]
+    process = subprocess.Popen(
+        ["sh", "-c", 'until "$@"; do sleep 0.2; done', "sh", *run], env=environment, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -173,9 +191,9 @@ def test_the_core_makes_the_same_fills_of_either_host(kind: str, url: str, tmp_p
         open_account(log)
         for _ in range(2):
             had = len(proposals(log))
-            with host(kind, url, tmp_path, slow=0.003):
+            with supervised(kind, url, tmp_path, slow=0.003):
                 until(lambda: len(proposals(log)) > had + 5, "more proposals", 300)  # noqa: B023
-        with host(kind, url, tmp_path):
+        with supervised(kind, url, tmp_path):
             until(lambda: by_source(proposals(log)) == by_source(expected), "all proposals")
         assert decided(log) == fills
     assert len(fills) > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +59,10 @@ def quotes(url: str) -> int:
 def until_decided(url: str, kind: Any, after: int, count: int) -> int:
     """Wait until so many of a kind stand behind the decision `after`; how many quotes came meanwhile."""
     before = quotes(url)
+    end = time.monotonic() + 120
     while sum(type(e) is kind for e in read(url, after)) < count:
-        pass
+        assert time.monotonic() < end, f"no {count} {kind.__name__} behind decision {after}"
+        time.sleep(0.2)
     return quotes(url) - before
 
 

@@ -78,8 +78,6 @@ MOVING = (
     "orders",
 )
 MARKET = ("market.quotes", "market.trades", "market.status")
-RATE = 10_000
-"""Market events a second."""
 DAY = date(2013, 10, 7)
 SYMBOLS = ("IBM", "BAC")
 STEP_NS = 7 * 3600 * 1_000_000_000
@@ -88,7 +86,6 @@ EVENTS_A_SESSION = 272_001
 SESSION_S = 6.5 * 3600
 SESSIONS = 10_000
 """More than are played."""
-SPEED = RATE * SESSION_S / EVENTS_A_SESSION
 SETTLE_S = 300
 ACCOUNTS = tuple(next(n for n in ("one", "two", "three", "four") if partition_of(n, 2) == p) for p in (0, 1))
 """One in each core partition."""
@@ -149,10 +146,10 @@ def _later(event: Event, number: int) -> dict[str, Any]:
     return {**named, "close": close, "extended_open": event.ts + shift, "extended_close": close}
 
 
-def feed(url: str, end: Path) -> None:
-    """The feed's process: plays until it is killed or `end` is there; started again it goes on."""
+def feed(url: str, rate: int, end: Path) -> None:
+    """The feed's process: plays so many market events a second, until it is killed or `end` is there; started again it goes on."""
     with open_log(url) as log:
-        pace = Pace(speed=SPEED, keep_times=True)
+        pace = Pace(speed=rate * SESSION_S / EVENTS_A_SESSION, keep_times=True)
         run_feed(log, Sessions(SESSIONS), pace, beats=lambda beat: None, stop=end.exists)
     while True:
         time.sleep(1)
@@ -232,7 +229,15 @@ class Report:
 
 
 def soak(
-    folder: Path, own: Path, dsn: str, *, kills: int, every_s: float, seed: int, say: Callable[[str], None]
+    folder: Path,
+    own: Path,
+    dsn: str,
+    *,
+    kills: int,
+    every_s: float,
+    rate: int,
+    seed: int,
+    say: Callable[[str], None],
 ) -> Report:
     """Run all roles on the broker of folder `own`, kill them one by one; what must hold is asserted."""
     address = kafka.start(own).address
@@ -240,7 +245,7 @@ def soak(
     report, draw, end = Report(faults=dict(FAULTS)), random.Random(seed), folder / "end-of-feed"
     with stand(config.model_copy(update={"postgres_dsn": dsn}), projects=True, say=say) as standing:
         roles = [spec_of(role, folder / "tape.toml", standing) for role in named(config, projects=True)]
-        supervisor = Supervisor([*roles, _feed_spec(standing.url, end)], folder / "roles", BACKOFF_S)
+        supervisor = Supervisor([*roles, _feed_spec(standing.url, rate, end)], folder / "roles", BACKOFF_S)
         run = _Run(standing.url, venue, supervisor, own, report, draw, say)
         try:
             run.kill(kills, every_s)
@@ -270,10 +275,10 @@ def _configure(folder: Path, url: str) -> tuple[LiveConfig, str]:
     return load(file), venue
 
 
-def _feed_spec(url: str, end: Path) -> Spec:
+def _feed_spec(url: str, rate: int, end: Path) -> Spec:
     code = (
         "from tape.supervisor import die_with_parent; die_with_parent(); "
-        f"from support.soak import Path, feed; feed({url!r}, Path({str(end)!r}))"
+        f"from support.soak import Path, feed; feed({url!r}, {rate}, Path({str(end)!r}))"
     )
     path = os.pathsep.join(str(Path(__file__).parents[n]) for n in (1, 2))
     return Spec("feed", [sys.executable, "-c", code], 0, {"PYTHONPATH": path})
