@@ -1,4 +1,4 @@
-"""The soak: every role a process, real ticks at 10,000 quotes a second, a broker that misbehaves, kills.
+"""The soak: every role a process, real ticks at full rate, a broker that misbehaves, kills.
 
 `soak` runs it and returns a `Report`; what must hold is asserted on the way and at the end:
 
@@ -147,7 +147,7 @@ def _later(event: Event, number: int) -> dict[str, Any]:
 
 
 def feed(url: str, rate: int, end: Path) -> None:
-    """The feed's process: plays so many market events a second, until it is killed or `end` is there; started again it goes on."""
+    """The feed's process: plays `rate` events a second until `end` is there; killed, it goes on."""
     with open_log(url) as log:
         pace = Pace(speed=rate * SESSION_S / EVENTS_A_SESSION, keep_times=True)
         run_feed(log, Sessions(SESSIONS), pace, beats=lambda beat: None, stop=end.exists)
