@@ -26,7 +26,7 @@ def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     finally:
         kafka.stop(own)
     assert sum(report.kills.values()) == 10
-    assert report.fills > 50
+    assert report.fills > 20
 
 
 @pytest.mark.soak
@@ -39,4 +39,4 @@ def test_a_hundred_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     say(str(report))
     assert sum(report.kills.values()) == 100
     assert report.kills["Kafka"] >= 5
-    assert report.fills > 500
+    assert report.fills > 200
