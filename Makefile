@@ -41,7 +41,7 @@ test-fast: install ## run the tests but for those on Kafka
 	$(PYTEST) -m "not soak and not kafka"
 
 soak: install ## kill the whole live plane a hundred times on a Kafka of its own: up to an hour
-	$(BIN)/python -m pytest -m soak -s tests/kafka/test_soak.py
+	$(BIN)/python -m pytest -m soak -s
 	TAPE_ALL_KILLS=1 $(BIN)/python -m pytest -k kill
 
 lint: install ## check style and format

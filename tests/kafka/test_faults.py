@@ -112,6 +112,7 @@ def plane(url: str, dsn: str, folder: Path) -> Iterator[Any]:
         process.communicate()
 
 
+@pytest.mark.soak
 def test_all_go_on_when_kafka_stood_still_or_postgres_was_gone(
     own: Path, postgres: Path, tmp_path: Path
 ) -> None:

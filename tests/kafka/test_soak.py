@@ -1,4 +1,4 @@
-"""The whole live plane under kills: `make soak` runs it long, CI short."""
+"""The whole live plane under kills, for `make soak`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "kafka"
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     try:

@@ -209,6 +209,7 @@ def test_nothing_outlives_tape_up_that_is_killed(broker: Broker, tmp_path: Path)
         assert again.process.wait(120) == 0
 
 
+@pytest.mark.soak
 def test_a_broker_of_its_own_is_started_and_stopped(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_DATA_HOME": str(tmp_path / "home")}
     folder = tmp_path / "home" / "tape" / "kafka"
