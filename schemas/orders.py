@@ -41,7 +41,11 @@ class Check(Value):
 
 @event("orders")
 class OrderRequested(Decision):
-    """A signal or command, sized: the order that Tape would like to send."""
+    """A signal or command, sized: the order that Tape would like to send.
+
+    `since` is the time of the quote, bar or command that led to it (UTC ns): of a late one it is before
+    `ts`. 0: not recorded.
+    """
 
     order: str
     strategy: str
@@ -53,6 +57,7 @@ class OrderRequested(Decision):
     stop: Price | None
     tif: TimeInForce
     extended: bool
+    since: int = 0
 
 
 @event("orders")

@@ -19,7 +19,7 @@ class Proposal(Event):
 
     `id` is made of strategy, version, and the identity and ordinal of its cause. `source`,
     `position` and `ordinal` order the proposals of a strategy: one at or below the last seen
-    from the same source is a repeat.
+    from the same source is a repeat. `ts` is the time of what it was made on (UTC ns).
     """
 
     id: Text

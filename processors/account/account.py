@@ -54,12 +54,14 @@ class Payment(msgspec.Struct):
 
 
 class Target(msgspec.Struct):
-    """The newest target of a strategy for a symbol, kept until the orders `after` have ended."""
+    """The newest target of a strategy for a symbol, kept until the orders `after` have ended; `since`: the
+    time of the fact that led to it (UTC ns)."""
 
     weight: Decimal | None
     shares: Decimal | None
     cause: str
     trace: str
+    since: int = 0
     after: tuple[str, ...] = ()
 
 

@@ -54,7 +54,8 @@ def resume(desk: Desk, account: Account, symbol: str) -> None:
         _give_up(desk, account, symbol, plan, f"its order was {placed.status}")
     elif desk.market.session.is_open and not desk.market.is_halted(symbol):
         side = "sell" if net > 0 else "buy"
-        order = request(desk, account, Terms(OPERATOR_BOOK, symbol, side, abs(net)), why, operator=True)
+        terms = Terms(OPERATOR_BOOK, symbol, side, abs(net))
+        order = request(desk, account, terms, why, desk.ts, operator=True)
         plan.order = order.id
         go(desk, account, order)
 

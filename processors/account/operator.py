@@ -223,7 +223,7 @@ def _place(desk: Desk, account: Account, command: PlaceOrder) -> None:
         command.tif,
         command.extended,
     )
-    submit(desk, account, terms, _apply(desk, account, command), operator=True)
+    submit(desk, account, terms, _apply(desk, account, command), min(desk.ts, command.ts), operator=True)
 
 
 def _replace(desk: Desk, account: Account, command: ReplaceOrder) -> None:

@@ -82,6 +82,8 @@ class Order(msgspec.Struct):
     tif: str
     extended: bool
     trace: str
+    since: int = 0
+    """The time of the fact that led to it (UTC ns)."""
     operator: bool = False
     after: str = ""
     """It goes only after this order has filled: the closing half of a trade through zero."""

@@ -30,12 +30,13 @@ def on_proposal(desk: Desk, record: Record) -> None:
         return
     account.seen[key] = at
     why = _signal(desk, account, proposal, proposal.id if record.offset >= 0 else proposal.cause)
+    since = min(desk.ts, proposal.ts)
     if proposal.intent == "target":
         account.targets.get(proposal.symbol, {}).pop(proposal.strategy, None)
-        target = Target(proposal.weight, proposal.shares, why.cause, why.trace)
+        target = Target(proposal.weight, proposal.shares, why.cause, why.trace, since)
         _pursue(desk, account, proposal.strategy, proposal.symbol, target)
     elif proposal.intent == "order" and proposal.side is not None and proposal.quantity is not None:
-        submit(desk, account, _terms(proposal, proposal.side, proposal.quantity), why)
+        submit(desk, account, _terms(proposal, proposal.side, proposal.quantity), why, since)
     elif proposal.intent in ("cancel", "replace"):
         _change(desk, account, proposal, why)
 
@@ -123,7 +124,7 @@ def _pursue(desk: Desk, account: Account, strategy: str, symbol: str, target: Ta
         for order in leaving:
             cancel(desk, account, order, why, "newer target")
     elif change and not _is_small(desk, account, wanted, change, price):
-        submit(desk, account, Terms(strategy, symbol, side, abs(change)), why)
+        submit(desk, account, Terms(strategy, symbol, side, abs(change)), why, target.since)
 
 
 def _is_small(desk: Desk, account: Account, wanted: Decimal, change: Decimal, price: Decimal) -> bool:

@@ -54,20 +54,29 @@ class Asked(NamedTuple):
 # ---------------------------------------------------------------- requested, accepted, denied
 
 
-def submit(desk: Desk, account: Account, terms: Terms, why: Why, operator: bool = False) -> Order:
-    """Request an order; through zero it becomes two. It goes at once unless it has to wait."""
+def submit(desk: Desk, account: Account, terms: Terms, why: Why, since: int, operator: bool = False) -> Order:
+    """Request an order; through zero it becomes two. It goes at once unless it has to wait.
+
+    `since`: the time of the fact that led to it (UTC ns).
+    """
     room = _room_to_zero(account, terms.symbol, terms.side)
     first = room if 0 < room < terms.quantity else terms.quantity
-    order = request(desk, account, terms._replace(quantity=first), why, operator)
+    order = request(desk, account, terms._replace(quantity=first), why, since, operator)
     if first < terms.quantity:
         rest = terms._replace(quantity=terms.quantity - first)
-        request(desk, account, rest, why, operator, after=order.id)
+        request(desk, account, rest, why, since, operator, after=order.id)
     go(desk, account, order)
     return order
 
 
 def request(
-    desk: Desk, account: Account, terms: Terms, why: Why, operator: bool = False, after: str = ""
+    desk: Desk,
+    account: Account,
+    terms: Terms,
+    why: Why,
+    since: int,
+    operator: bool = False,
+    after: str = "",
 ) -> Order:
     """Write OrderRequested, and keep the order."""
     seq = account.seq + 1
@@ -75,11 +84,12 @@ def request(
         id=client_order_id(desk.settings.log_prefix, account.id, seq),
         seq=seq,
         trace=why.trace,
+        since=since,
         operator=operator,
         after=after,
         **terms._asdict(),
     )
-    desk.emit(account, OrderRequested, why, order=order.id, **terms._asdict())
+    desk.emit(account, OrderRequested, why, order=order.id, since=since, **terms._asdict())
     account.orders[order.id] = order
     account.track(order)
     return order
@@ -132,7 +142,7 @@ def _closes_first(desk: Desk, account: Account, order: Order) -> bool:
         why = Why(decision_id(account.id, order.seq), order.trace)
         order.quantity = room
         rest = terms._replace(quantity=terms.quantity - room)
-        request(desk, account, rest, why, order.operator, after=order.id)
+        request(desk, account, rest, why, order.since, order.operator, after=order.id)
     elif room <= 0:
         closing = [o for o in account.working_of(order.symbol) if o.reduces and o.stop is None]
         if closing:

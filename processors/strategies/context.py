@@ -245,11 +245,12 @@ class Context:
             return
         cause, source, position = root_of(record)
         ordinal, self._ordinal = self._ordinal, self._ordinal + 1
+        event: Any = record.event
         self._moment.out.append(
             Proposal(
                 id=f"{self._name}/{self._version}/{cause}/{ordinal}",
                 account=self._account,
-                ts=self._moment.now,
+                ts=event.ts,
                 strategy=self._name,
                 version=self._version,
                 cause=cause,

@@ -110,7 +110,7 @@ class Known:
 
     def _decided(self, event: Any) -> None:
         if isinstance(event, OrderRequested):
-            self._requested[decision_id(event.account, event.seq)] = event.ts
+            self._requested[decision_id(event.account, event.seq)] = event.since or event.ts
         elif isinstance(event, OrderAccepted):
             since = min(event.ts, self._requested.pop(event.cause, event.ts))
             order = Order(

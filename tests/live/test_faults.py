@@ -34,6 +34,7 @@ from schemas import (
     NotSent,
     OrderAccepted,
     OrderDenied,
+    OrderRequested,
     PlaceOrder,
     SessionOpened,
     decode,
@@ -207,6 +208,28 @@ def test_after_ten_minutes_without_a_core_nothing_is_sent_that_was_decided_on_ol
     plane.decide("X", "Y")
     assert sorted(plane.broker.sent()) == sorted(order.order for order in fresh)
     assert {fill.symbol: fill.quantity for fill in plane.of(Fill)} == plane.broker.positions
+    plane.check()
+
+
+def test_an_order_decided_on_a_late_quote_is_not_sent(tmp_path: Path) -> None:
+    """One partition of the market lags: the core is at the time of the others when its quote comes."""
+    plane = Plane(tmp_path, simulated=False)
+    plane.advance(5, "Y")
+    plane.decide("X")
+    plane.quotes("X", ahead=-4 * SECOND)
+    plane.decide("X")
+    (late,) = plane.of(OrderAccepted)
+    assert late.ts == plane.now
+    (requested,) = plane.of(OrderRequested)
+    assert requested.since == plane.now - 4 * SECOND
+    plane.send(lambda: bool(plane.of(NotSent)))
+    assert [(report.order, report.reason) for report in plane.of(NotSent)] == [(late.order, "stale")]
+
+    plane.decide("X")
+    plane.advance(1, "X")
+    plane.decide("X")
+    plane.send(lambda: len(plane.broker.sent()) == 1)
+    assert late.order not in plane.broker.sent()
     plane.check()
 
 
