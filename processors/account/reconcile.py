@@ -26,7 +26,7 @@ GRACE_SENDING = 30
 
 
 class Differs(NamedTuple):
-    """A difference: `amount` tells one from another, `grace` is how often it must have been seen."""
+    """A difference: `amount` tells one from another, `grace` is how often in a row it must have been seen."""
 
     what: str
     symbol: str
@@ -117,9 +117,11 @@ def _orders(desk: Desk, account: Account, report: BrokerSnapshot) -> Iterable[Di
         have, has = _text(ours.get(id)), _text(theirs.get(id))
         if have != has:
             order: Any = ours.get(id) or theirs[id]
+            # Those it was not in while it was on its way do not count once it is acknowledged.
             is_sending = id in ours and order.status in ("accepted", "unknown")
-            grace = GRACE_SENDING if is_sending else GRACE
-            yield Differs("order", order.symbol, have and f"{id}: {have}", has and f"{id}: {has}", id, grace)
+            amount, grace = (f"{id} sending", GRACE_SENDING) if is_sending else (id, GRACE)
+            ours_text, theirs_text = have and f"{id}: {have}", has and f"{id}: {has}"
+            yield Differs("order", order.symbol, ours_text, theirs_text, amount, grace)
 
 
 def _text(order: Any | BrokerOrder) -> str:

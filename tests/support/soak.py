@@ -402,7 +402,9 @@ class _Run:
         with suppress(LogError, httpx.HTTPError), open_log(self._url) as log:
             self._watch.read(log)
             for account in ACCOUNTS:
-                for reason in sorted(self._watch.reasons.get(account, set()) & {"overfill"}):
+                reasons = self._watch.reasons.get(account, set())
+                assert not reasons & {"drift", "integrity"}, f"{account} is halted: {reasons}"
+                for reason in sorted(reasons & {"overfill"}):
                     self._tell(log, Rearm, account, reason=reason)
                     self._report.rearmed[reason] += 1
 

@@ -174,6 +174,19 @@ def test_what_was_on_its_way_and_has_come_is_forgotten(at: At) -> None:
     assert snapshot(at, 100_000) == [], "counted from the beginning again"
 
 
+def test_snapshots_before_the_order_arrived_do_not_count_once_it_has(at: At) -> None:
+    """The end of an order may stand behind the first snapshot without it, as its beginning did."""
+    order = at.order("buy", 10, order_type="limit", limit=9)
+    for _ in range(GRACE):
+        assert snapshot(at, 100_000) == []
+    at.ack(order)
+    for _ in range(GRACE - 1):
+        assert snapshot(at, 100_000) == []
+    at.cancelled(order)
+    assert snapshot(at, 100_000) == []
+    assert "drift" not in at.account.breaker.halts
+
+
 def test_order_that_stands_with_other_terms_is_drift(at: At) -> None:
     order = at.order("buy", 10, order_type="limit", limit=9)
     made = at.report(Unknown, order=order, reason=MISMATCH, raw="buy 10 X limit limit 9.5")
