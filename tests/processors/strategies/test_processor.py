@@ -8,7 +8,7 @@ import pytest
 from processors.strategies.base import Strategy
 from processors.strategies.context import Context
 from processors.strategies.processor import Strategies, StrategyError
-from schemas import Event, Heartbeat, Record, Split, Unreadable
+from schemas import Bar, Event, Fill, Heartbeat, Record, Split, Unreadable
 from support.strategies import (
     START,
     FakeView,
@@ -90,7 +90,7 @@ def test_a_proposal_on_a_decision_names_its_seq() -> None:
         "decisions/acc",
         12,
     )
-    assert made.ts == bar(9, 1).event.ts
+    assert made.ts == fill(12).event.ts
     assert ids(strategies.apply(order_changed(13))) == ["one/1/acc:13/0"]
 
 
@@ -141,11 +141,29 @@ def test_a_late_quote_is_not_delivered() -> None:
 
 
 def test_time_is_the_greatest_seen_on_the_market() -> None:
-    strategies = alone(Everything())
+    class Clock(Strategy):
+        def on_fill(self, fill: Fill, ctx: Context) -> None:
+            self.seen = ctx.now
+
+        def on_bar(self, bar: Bar, ctx: Context) -> None:
+            self.seen = ctx.now
+
+    strategy = Clock()
+    strategies = alone(strategy)
     strategies.apply(market("market.status", 1, Heartbeat(ts=START + 77, source="s", row=1)))
-    assert strategies.apply(fill(1))[0].ts == START + 77
+    strategies.apply(fill(1))
+    assert strategy.seen == START + 77
     strategies.apply(quote(100, "IBM"))
-    assert strategies.apply(bar(50, 1))[0].ts == quote(100).event.ts
+    strategies.apply(bar(50, 1))
+    assert strategy.seen == quote(100).event.ts
+
+
+def test_a_proposal_bears_the_time_of_what_it_was_made_on() -> None:
+    """Of a late quote that is not the market's time: the gateway counts its age from there."""
+    strategies = alone(Everything())
+    strategies.apply(quote(100, "IBM"))
+    (made,) = strategies.apply(quote(50))
+    assert made.ts == quote(50).event.ts < quote(100).event.ts
 
 
 def test_nobody_is_called_before_his_account_is_open() -> None:
