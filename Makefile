@@ -40,9 +40,9 @@ test: install ## run the tests; those on Kafka start a broker (Docker, or a JDK 
 test-fast: install ## run the tests but for those on Kafka
 	$(PYTEST) -m "not soak and not kafka"
 
-soak: install ## kill the whole live plane a hundred times on a Kafka of its own: up to an hour
+soak: install ## kill the whole live plane a hundred times on a Kafka of its own, and what else takes long: an hour
 	$(BIN)/python -m pytest -m soak -s
-	TAPE_ALL_KILLS=1 $(BIN)/python -m pytest -k kill
+	TAPE_ALL=1 $(BIN)/python -m pytest -m "not soak" -k "kill or every_seq or every_fill"
 
 lint: install ## check style and format
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ import pytest
 
 from support.busy import busy_backtest
 from support.cli import end, log_in, query, records, start, tape, wait_until
-from support.kills import many
+from support.much import many
 
 KILLS = many(20)
 RUNS = KILLS // 4

@@ -16,8 +16,8 @@ import pytest
 from eventlog import open_log
 from schemas import TOPICS, decode
 from support.cli import MONDAY, end, here, query, records, start, tape, wait_until
-from support.kills import many
 from support.lean import SAMPLE
+from support.much import many
 
 KILLS = many(12)
 LEAN = ("import", "--data", str(SAMPLE), "--json")

@@ -41,8 +41,8 @@ from schemas import (
     new_record,
 )
 from support.fakebroker import FakeBroker
-from support.kills import many
 from support.market import at, quote, session_opened
+from support.much import many
 from support.remotebroker import serve
 from support.runs import opening
 from tape.wiring import build, configure

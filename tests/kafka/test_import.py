@@ -15,7 +15,7 @@ from eventlog.errors import LogError
 from eventlog.kafka import broker as kafka
 from schemas import TOPICS
 from support.cli import end, start, tape, wait_until
-from support.kills import many
+from support.much import many
 
 pytestmark = pytest.mark.kafka
 

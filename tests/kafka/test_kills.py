@@ -20,7 +20,7 @@ from eventlog.kafka import broker as kafka
 from schemas import TOPICS
 from support.busy import busy_backtest
 from support.cli import Ran, end, start, tape, wait_until
-from support.kills import many
+from support.much import many
 
 pytestmark = pytest.mark.kafka
 

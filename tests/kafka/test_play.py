@@ -27,8 +27,8 @@ from schemas import (
     partition_of,
 )
 from support.cli import end, start, tape, wait_until
-from support.kills import many
 from support.market import at, quote
+from support.much import many
 
 pytestmark = pytest.mark.kafka
 

@@ -1,4 +1,4 @@
-"""The whole live plane under kills, for `make soak`."""
+"""The whole live plane under kills: ten in CI, a hundred at full rate by `make soak`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "kafka"
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     try:
-        report = soak(tmp_path, own, dsn, kills=10, every_s=2, rate=3000, seed=1, say=say)
+        report = soak(tmp_path, own, dsn, kills=10, every_s=2, rate=2000, seed=1, say=say)
     finally:
         kafka.stop(own)
     assert sum(report.kills.values()) == 10

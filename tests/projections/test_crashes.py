@@ -22,7 +22,7 @@ from projections.errors import Busy, Moved
 from projections.postgres import server
 from projections.postgres.projector import connect, projecting
 from support.cli import wait_until
-from support.kills import many
+from support.much import many
 from support.postgres import ask, check, expected, in_database, project, tables, tell
 from support.runs import SPEC, busy_commands, busy_market, busy_settings, run, write_facts
 

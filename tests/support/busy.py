@@ -6,8 +6,9 @@ import random
 from pathlib import Path
 
 from support.lean import lean_folder
+from support.much import ALL
 
-SECONDS = 4500
+SECONDS = 4500 if ALL else 2500
 SYMBOLS = ("AAA", "BBB")
 
 BUSY = """
@@ -31,7 +32,8 @@ class Busy(Strategy):
 
 
 def busy_backtest(folder: Path) -> list[str | Path]:
-    """A backtest of 18,000 events, but for where its log stands: two symbols, quote and bar each second."""
+    """A backtest of 10,000 events (or 18,000), but for where its log stands: two symbols, quote and bar each
+    second."""
     (folder / "busy.py").write_text(BUSY)
     lean_folder(folder, {f"second/{s.lower()}/20131007_quote": quotes(s) for s in SYMBOLS})
     days = ("--from", "2013-10-07", "--to", "2013-10-07", "--resolution", "second")

@@ -35,8 +35,8 @@ from schemas import (
     new_record,
     partition_of,
 )
-from support.kills import many
 from support.market import MINUTE, SECOND, at, quote, session_opened, trade
+from support.much import many
 
 MS = 1_000_000
 SYMBOLS = ("SPY", "IBM", "BAC")
