@@ -15,7 +15,7 @@ import pytest
 
 from projections.postgres import server
 from support.busy import busy_backtest
-from support.cli import MONDAY, end, log_in, run, start, tape, wait_until
+from support.cli import MONDAY, end, log_in, records, run, start, tape, wait_until
 from support.postgres import ask, tables, tell
 
 
@@ -149,11 +149,13 @@ def test_following_ends_with_ctrl_c(dsn: str, tmp_path: Path) -> None:
     follower = start("project", log_in(out), "--dsn", dsn, "--follow")
     done = end(backtest)
     assert done.code == 0, done.err
+    batches = records(log_in(out), "batches")
+    assert batches > 1
 
     def whole() -> bool:
         sql = "SELECT coalesce(sum(next), 0) FROM trading_v1.progress"
         found = ask(dsn, "SELECT to_regclass('trading_v1.progress')") != [(None,)] and ask(dsn, sql)
-        return bool(found) and found[0][0] >= 4
+        return bool(found) and found[0][0] == batches
 
     assert wait_until(follower, whole)
     second = tape("project", log_in(out), "--dsn", dsn)
