@@ -40,6 +40,7 @@ from schemas import (
     Replaced,
     Unknown,
     decision_id,
+    evolve,
     plain,
 )
 
@@ -100,9 +101,12 @@ def on_rejected(desk: Desk, record: Record) -> None:
     if not legal:
         _illegal(desk, account, order, why, f"reject of {report.what}")
         return
-    if report.what == "replace":
-        risk.reprice(desk, order)
+    if report.what != "replace":
+        changed(desk, account, order, why, report.reason)
+        return
+    risk.reprice(desk, order)
     changed(desk, account, order, why, report.reason)
+    _check_overfill(desk, account, order, why, late=False)
 
 
 def on_filled(desk: Desk, record: Record) -> None:
@@ -208,7 +212,7 @@ def _count(desk: Desk, account: Account, order: Order, report: Filled, why: Why)
 
 
 def _check_overfill(desk: Desk, account: Account, order: Order, why: Why, late: bool) -> None:
-    over = order.filled > order.quantity
+    over = order.filled > order.at_most
     if over or late:
         kind = "overfill" if over else "fill-after-end"
         detail = f"filled {plain(order.filled)} of {plain(order.quantity)}"
@@ -282,7 +286,8 @@ def on_corrected(desk: Desk, record: Record) -> None:
 
 
 def _booked(desk: Desk, report: Busted | Corrected) -> tuple[Account, Execution, Entry] | None:
-    """The entry an execution led to; one that the state no longer holds halts the account."""
+    """The entry an execution led to; one that the state no longer holds halts the account, and one that
+    waits for the operator waits as it is now."""
     account = desk.account(report.account)
     if account is None:
         return None
@@ -291,12 +296,22 @@ def _booked(desk: Desk, report: Busted | Corrected) -> tuple[Account, Execution,
         return None
     entry = account.holding(execution.symbol).ledger.find(report.execution) if execution is not None else None
     if execution is None or entry is None:
+        _amend_held_back(account, report)
         why = _why(report, report.id)
         detail = f"{type(report).__name__} of execution {report.execution}, which is not in the books"
         made = desk.emit(account, Anomaly, why, kind="unknown-execution", order="", detail=detail)
         halt(desk, account, br.INTEGRITY, detail, desk.then(made, why))
         return None
     return account, execution, entry
+
+
+def _amend_held_back(account: Account, report: Busted | Corrected) -> None:
+    held = {fill.execution: fill for fill in account.held_back}
+    found = held.pop(report.execution, None)
+    if found is not None and isinstance(report, Corrected):
+        terms = {"quantity": report.quantity, "price": report.price, "fee": report.fee}
+        held[report.execution] = evolve(found, **terms)
+    account.held_back = list(held.values())
 
 
 def _rebuilt(

@@ -50,6 +50,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("partial", "cancel"): "cancelled",
     ("partial", "expire"): "expired",
     ("partial", "replace"): "partial",
+    ("filled", "replace"): "filled",
 }
 """(status, what the broker reported) -> status."""
 
@@ -99,6 +100,8 @@ class Order(msgspec.Struct):
     new_stop: Decimal | None = None
     executions: list[str] = msgspec.field(default_factory=list)
     ended_session: int = 0
+    over: str = ""
+    """The status of its end, where a late fill has made it "filled"."""
 
     @property
     def ended(self) -> bool:
@@ -110,10 +113,15 @@ class Order(msgspec.Struct):
         """Shares that may still fill, the larger of the standing and the asked-for quantity counted."""
         if self.status in ENDED:
             return ZERO
-        quantity = self.quantity
-        if self.new_quantity is not None and self.new_quantity > quantity:
-            quantity = self.new_quantity
-        return quantity - self.filled if quantity > self.filled else ZERO
+        at_most = self.at_most
+        return at_most - self.filled if at_most > self.filled else ZERO
+
+    @property
+    def at_most(self) -> Decimal:
+        """What may fill of it in all: the broker may have changed it already, and not have said so yet."""
+        if self.new_quantity is not None and self.new_quantity > self.quantity:
+            return self.new_quantity
+        return self.quantity
 
     @property
     def signed_leaves(self) -> Decimal:
@@ -163,32 +171,40 @@ class Order(msgspec.Struct):
             self.pending = "replace" if self.is_replacing else "none"
         elif what == "replace" and self.is_replacing:
             self._replace_answered()
+            if self.filled >= self.quantity:
+                self.status, self.pending = "filled", "none"
         else:
             return False
         return True
 
     def fill(self, quantity: Decimal, price: Decimal) -> None:
-        """Count an execution. A fill during a pending request belongs to the original order."""
+        """Count an execution. A fill during a pending request belongs to the original order; but one that
+        is to become larger is not over before the broker has answered: it may be larger there already.
+        """
         self.filled += quantity
         self.notional += quantity * price
-        if self.filled >= self.quantity:
+        if self.filled >= self.at_most:
+            if self.ended and self.status != "filled":
+                self.over = self.status
             self.status = "filled"
             self._replace_answered()
         elif not self.ended:
             self.status = "partial"
 
     def unfill(self, quantity: Decimal, price: Decimal) -> None:
-        """Take an execution out again; an order that was filled by it is open for what is left."""
+        """Take an execution out again; an order that was filled by it is open for what is left, unless it
+        had been over before."""
         self.filled -= quantity
         self.notional -= quantity * price
-        if self.status in ("filled", "partial"):
-            self.status = "partial" if self.filled else "working"
-            if self.filled >= self.quantity:
-                self.status = "filled"
+        if self.status in ("filled", "partial") and self.filled < self.quantity:
+            self.status = self.over or ("partial" if self.filled else "working")
 
     def replaced(self, quantity: Decimal, limit: Decimal | None, stop: Decimal | None) -> None:
-        """Stand with new terms. To below what is filled means: done with what is filled."""
+        """Stand with new terms. To below what is filled means: done with what is filled; to above it, that
+        a filled order is open again."""
         self.quantity = max(quantity, self.filled)
         self.limit, self.stop = limit, stop
         if self.filled >= self.quantity and not self.ended:
             self.status = "filled"
+        elif self.filled < self.quantity and self.status == "filled":
+            self.status = "partial"

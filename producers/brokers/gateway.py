@@ -34,7 +34,6 @@ from producers.brokers.contract import (
     Refused,
     Taken,
     Terms,
-    execution_report,
     order_report,
 )
 from producers.brokers.known import Job, Known, snapshot_id
@@ -68,7 +67,7 @@ AGAIN_S = 1.0
 """After a request that got no answer and changes nothing, it is made again so much later."""
 
 SENDINGS_MAX = 3
-"""So often an order is announced whose lease runs out before it can leave."""
+"""So often an order is announced whose lease runs out before it can leave; a reduction until it can."""
 
 STALE = "stale"
 WITHDRAWN = "cancelled before it was sent"
@@ -205,6 +204,7 @@ class Gateway:
                     self._turn()
                 elif all(follower.positions[s] >= end or follower.is_at_end(s) for s, end in ends.items()):
                     is_folded = self._fold_reports(beats, stop)
+                    self._known.doubt_replacements()
         self._is_ending = True
         while self._under_way:
             beats(Beat(self._processed, error=self._error))
@@ -357,16 +357,14 @@ class Gateway:
         self._error = f"account {line.account}: {problem}"
 
     def _update(self, line: Line, report: Event) -> None:
-        """An update from the stream. One about an execution not seen yet waits for the activities, and the
-        end of an order for a look-up: it may have overtaken a fill."""
+        """An update from the stream, which keeps no order. What became of an execution is left to the
+        activities, and the end of an order to a look-up: it may have overtaken a fill."""
         if line.held is not None:
             line.held.append(report)
-        elif isinstance(report, (Busted, Corrected)) and not self._known.has(
-            line.account, execution_report(report.execution, "filled")
-        ):
+        elif isinstance(report, (Busted, Corrected)):
             line.due = 0.0
-        elif isinstance(report, (Cancelled, Expired)) and report.order in self._known.open:
-            self._known.open[report.order].look_at = 0.0
+        elif isinstance(report, (Cancelled, Expired)) and report.order in self._known.jobs:
+            self._known.jobs[report.order].look_at = 0.0
         else:
             self._write(report)
 
@@ -388,6 +386,12 @@ class Gateway:
             self._write(_snapshot(line.account, holdings))
             line.is_reconciled, self._error = True, ""
             self._look_for_missing(line, {order.order for order in holdings.orders})
+        else:
+            self._error = (
+                f"account {line.account}: the broker's books are at activity {holdings.activity or 'none'}, "
+                f"and what follows on {cursor or 'the beginning'} does not lead there; they are not "
+                "compared until it does: if the broker's books were begun anew, begin a new log"
+            )
         self._release(line)
 
     def _look_for_missing(self, line: Line, there: set[str]) -> None:
@@ -416,14 +420,15 @@ class Gateway:
         elif line.may_send and self._known.seqs.get(job.account, 0) >= job.seq:
             self._announce(job)
 
-    def _is_fresh(self, job: Job) -> bool:
-        """Whether it and its cause are young enough to go out; reductions always are.
+    def _is_fresh(self, job: Job, since: int = 0) -> bool:
+        """Whether it and its cause, or what was asked of it `since`, are young enough; reductions always are.
 
         One further ahead of the clock than a feed lets pass is not known to be: the clock was set back.
         """
         if self._log.time == "data" or job.reduces:
             return True
-        return -AHEAD_MAX <= self._clock() - job.since <= self._settings.max_order_age_s * SECOND_NS
+        age = self._clock() - (since or job.since)
+        return -AHEAD_MAX <= age <= self._settings.max_order_age_s * SECOND_NS
 
     def _announce(self, job: Job) -> None:
         """OrderSending; when that stands in the log, the request may leave."""
@@ -469,7 +474,10 @@ class Gateway:
 
     def _not_left(self, job: Job, reason: str) -> None:
         """The request certainly did not leave: announce it again, unless it is too late for that."""
-        if job.cancel or job.is_known or not self._is_fresh(job) or job.sendings >= SENDINGS_MAX:
+        if job.is_known:
+            return  # an earlier one has arrived meanwhile
+        is_over = job.sendings >= SENDINGS_MAX and not job.reduces
+        if job.cancel or is_over or not self._is_fresh(job):
             self._not_sent(job, WITHDRAWN if job.cancel else reason)
         else:
             self._announce(job)
@@ -534,20 +542,10 @@ class Gateway:
         if not _matches(job, found):
             report = order_report(id, MISMATCH)
             self._write(Unknown(id=report, reason=MISMATCH, **self._about(job, raw=_said(found))))
-            return
-        self._acknowledged(job, found.broker_id, found.raw)
-        if found.revision:
-            order = found.order
-            self._write(
-                Replaced(
-                    id=order_report(id, "replaced", found.revision),
-                    quantity=order.quantity,
-                    limit=order.limit,
-                    stop=order.stop,
-                    broker_id=found.broker_id,
-                    **about,
-                )
-            )
+        else:
+            self._acknowledged(job, found.broker_id, found.raw)
+            if found.revision:
+                self._write(_replaced(found, order_report(id, "replaced", found.revision), about))
         is_short = found.standing == "filled" and found.filled < found.order.quantity
         if found.standing == "cancelled" or is_short:
             reason = WITHDRAWN_FILL if is_short else found.reason
@@ -559,12 +557,14 @@ class Gateway:
             self._write(Rejected(id=order_report(id, "rejected"), what="order", reason=reason, **about))
         elif found.standing == "open":
             self._still_open(job, found)
+        elif job.replace is not None and not found.revision:
+            self._refused(job, "replace", job.replace.seq, "it is filled", found.raw)
 
     def _still_open(self, job: Job, found: Found) -> None:
         """A cancel or replacement of which nothing has come: one that got no answer is asked for again,
         unless it was done; another is looked at again later."""
         terms = Terms(found.order.quantity, found.order.limit, found.order.stop)
-        is_done = not job.cancel and job.replace is not None and job.replace[1] == terms
+        is_done = not job.cancel and job.replace is not None and job.replace.terms == terms
         if job.unanswered and not is_done:
             job.asked = min(job.asked, job.unanswered - 1)
         elif job.cancel or (job.replace is not None and not is_done):
@@ -578,9 +578,13 @@ class Gateway:
         id = job.order.client_id
         if job.cancel > job.asked and not self._known.answered(job, "cancel", job.cancel):
             self._change(job, line, "cancel", job.cancel, lambda: line.adapter.cancel(id))
-        elif job.replace is not None and not job.cancel and job.replace[0] > job.asked:
-            seq, terms = job.replace
-            if line.may_send and not self._known.answered(job, "replace", seq):
+        elif job.replace is not None and not job.cancel and job.replace.seq > job.asked:
+            seq, terms = job.replace.seq, job.replace.terms
+            if self._known.answered(job, "replace", seq):
+                return
+            if not self._is_fresh(job, job.replace.since):
+                self._refused(job, "replace", seq, STALE)
+            elif line.may_send:
                 self._change(job, line, "replace", seq, lambda: line.adapter.replace(id, terms))
 
     def _change(self, job: Job, line: Line, what: str, seq: int, ask: Callable[[], Answer]) -> None:
@@ -589,15 +593,17 @@ class Gateway:
 
     def _changed(self, job: Job, line: Line, what: str, seq: int, answer: Answer) -> None:
         job.is_busy = False
-        id = order_report(job.order.client_id, f"{what}-refused", str(seq))
         if isinstance(answer, Refused):
-            about = self._about(job, raw=answer.raw)
-            self._write(Rejected(id=id, what=what, reason=answer.reason, **about))  # type: ignore[arg-type]
+            self._refused(job, what, seq, answer.reason, answer.raw)
         elif isinstance(answer, NoAnswer):
             job.unanswered, job.look_at = seq, time.monotonic() + line.adapter.settling_s
             self._error = f"order {job.order.client_id}: {what}: {answer.reason}"
         else:
             job.look_at = time.monotonic() + self._settings.answer_s
+
+    def _refused(self, job: Job, what: Any, seq: int, reason: str, raw: str = "") -> None:
+        id = order_report(job.order.client_id, f"{what}-refused", str(seq))
+        self._write(Rejected(id=id, what=what, reason=reason, **self._about(job, raw=raw)))
 
     # ------------------------------------------------------------ writing
 
@@ -620,6 +626,18 @@ def _books(adapter: BrokerAdapter, cursor: str) -> Books:
     return Books(holdings, adapter.activities(cursor))
 
 
+def _replaced(found: Found, id: str, about: dict[str, Any]) -> Replaced:
+    order = found.order
+    return Replaced(
+        id=id,
+        quantity=order.quantity,
+        limit=order.limit,
+        stop=order.stop,
+        broker_id=found.broker_id,
+        **about,
+    )
+
+
 def _snapshot(account: str, holdings: Holdings) -> BrokerSnapshot:
     return BrokerSnapshot(
         id=snapshot_id(holdings.ts, holdings.activity),
@@ -637,7 +655,7 @@ def _matches(job: Job, found: Found) -> bool:
     ours, theirs = job.order, found.order
     if (ours.symbol, ours.side, ours.order_type) != (theirs.symbol, theirs.side, theirs.order_type):
         return False
-    known = [job.terms, *([job.replace[1]] if job.replace is not None else [])]
+    known = [job.terms, *([job.replace.terms] if job.replace is not None else [])]
     return bool(found.revision) or Terms(theirs.quantity, theirs.limit, theirs.stop) in known
 
 

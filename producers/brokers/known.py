@@ -6,7 +6,7 @@ Folded from `orders`, `batches` and `broker.reports` of one partition, from the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from producers.brokers.contract import BrokerError, Order, Terms, order_report
 from schemas import (
@@ -19,6 +19,7 @@ from schemas import (
     NotSent,
     OrderAccepted,
     OrderChanged,
+    OrderDenied,
     OrderRequested,
     OrderSending,
     Record,
@@ -40,6 +41,14 @@ class Unusable(BrokerError):
     """A record of the log that the gateway cannot read; nothing may be sent past it."""
 
 
+class Replacement(NamedTuple):
+    """New terms that are asked for by a decision, its `seq` and time (UTC ns)."""
+
+    seq: int
+    since: int
+    terms: Terms
+
+
 @dataclass(eq=False)
 class Job:
     """An order that the core has accepted. `since`: the older time of it and its cause (UTC ns)."""
@@ -55,7 +64,7 @@ class Job:
     ended: bool = False
     cancel: int = 0
     """The `seq` of the decision that asks for a cancel, 0: none."""
-    replace: tuple[int, Terms] | None = None
+    replace: Replacement | None = None
     asked: int = 0
     """The last cancel or replacement that this process has sent, by its `seq`."""
     unanswered: int = 0
@@ -111,6 +120,8 @@ class Known:
     def _decided(self, event: Any) -> None:
         if isinstance(event, OrderRequested):
             self._requested[decision_id(event.account, event.seq)] = event.since or event.ts
+        elif isinstance(event, OrderDenied):
+            self._requested.pop(event.cause, None)
         elif isinstance(event, OrderAccepted):
             since = min(event.ts, self._requested.pop(event.cause, event.ts))
             order = Order(
@@ -136,7 +147,8 @@ class Known:
         if event.new_quantity is None:
             job.replace = None
         elif job.replace is None:
-            job.replace = event.seq, Terms(event.new_quantity, event.new_limit, event.new_stop)
+            terms = Terms(event.new_quantity, event.new_limit, event.new_stop)
+            job.replace = Replacement(event.seq, event.ts, terms)
         self._track(job)
 
     def _track(self, job: Job) -> None:
@@ -163,6 +175,13 @@ class Known:
         if isinstance(report, (Cancelled, Expired)):
             job.ended = True
         self._track(job)
+
+    def doubt_replacements(self) -> None:
+        """At a start: another process may have asked for those that are pending. As if unanswered."""
+        for job in self.open.values():
+            if job.is_known and job.replace is not None:
+                job.asked = job.unanswered = job.replace.seq
+                job.look_at = 0.0
 
     def has(self, account: str, id: str) -> bool:
         """Whether a report stands in the log."""

@@ -266,7 +266,6 @@ def _movement(account: str, found: api.Activity, raw: str = "") -> Event | None:
         order=found.client_order_id,
         symbol=found.symbol,
         side=found.side,  # type: ignore[arg-type]
-        cumulative=found.cumulative_qty,
         **about,
     )
 

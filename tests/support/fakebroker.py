@@ -59,6 +59,8 @@ class FakeBroker:
         self.next: dict[str, list[str]] = {}
         self.hooks: dict[str, Callable[[], None]] = {}
         self.is_silent = False
+        self.replaces_silently = False
+        """Whether replacements are not told on the stream."""
         self.streams: list[queue.SimpleQueue[Event | str]] = []
         self._lock = threading.RLock()
         self._executions = 0
@@ -92,7 +94,6 @@ class FakeBroker:
                 quantity=quantity,
                 price=price,
                 fee=fee,
-                cumulative=filled,
                 **self._about(),
             )
             self._happened(report, told)
@@ -107,7 +108,7 @@ class FakeBroker:
             id = execution_report(fill.execution, "busted")
             self._happened(Busted(id=id, execution=fill.execution, reason="error", **self._about()), told)
 
-    def correct(self, fill: Filled, price: Any) -> None:
+    def correct(self, fill: Filled, price: Any, *, told: bool = True) -> None:
         with self._lock:
             signed = fill.quantity if fill.side == "buy" else -fill.quantity
             self._move(fill.symbol, Decimal(0), signed * (fill.price - Decimal(price)))
@@ -119,7 +120,7 @@ class FakeBroker:
                 fee=fill.fee,
                 **self._about(),
             )
-            self._happened(report, True)
+            self._happened(report, told)
 
     def pay(self, kind: Any, amount: Any) -> None:
         with self._lock:
@@ -191,16 +192,16 @@ class FakeBroker:
         order = replace(found.order, quantity=terms.quantity, limit=terms.limit, stop=terms.stop)
         revision = str(int(found.revision or 0) + 1)
         self.orders[client_id] = replace(found, order=order, revision=revision)
-        self.tell(
-            Replaced(
-                id=order_report(client_id, "replaced", revision),
-                order=client_id,
-                quantity=terms.quantity,
-                limit=terms.limit,
-                stop=terms.stop,
-                **self._about(),
-            )
+        report = Replaced(
+            id=order_report(client_id, "replaced", revision),
+            order=client_id,
+            quantity=terms.quantity,
+            limit=terms.limit,
+            stop=terms.stop,
+            **self._about(),
         )
+        if not self.replaces_silently:
+            self.tell(report)
         return Taken("", "")
 
     def _request(self, what: str, client_id: str, do: Callable[[], Answer]) -> Answer:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -34,7 +35,7 @@ from processors.account.orders import ENDED
 from processors.hosts.journal import last
 from producers.contract import Reader
 from producers.operator import command_record
-from producers.player import Pace, run_feed
+from producers.player import Pace, Script, play
 from schemas import (
     Batch,
     BreakerCleared,
@@ -84,8 +85,7 @@ STEP_NS = 7 * 3600 * 1_000_000_000
 """From one session to the next."""
 EVENTS_A_SESSION = 272_001
 SESSION_S = 6.5 * 3600
-SESSIONS = 10_000
-"""More than are played."""
+END = "end-of-feed"
 SETTLE_S = 300
 ACCOUNTS = tuple(next(n for n in ("one", "two", "three", "four") if partition_of(n, 2) == p) for p in (0, 1))
 """One in each core partition."""
@@ -104,6 +104,8 @@ FAULTS = {
     "disconnect": "0.005",
 }
 BACKOFF_S = (0.3,)
+RATE_S = 5
+"""Over at most so long a rate is taken."""
 OF_BROKER = 9
 """Each which kill is Kafka's."""
 
@@ -112,29 +114,26 @@ Terms = tuple[Decimal, Decimal, Decimal]
 """Quantity, price and fee of an execution."""
 
 
-class Sessions:
-    """The same real session again and again, one each seven hours, with half an hour between: a `Reader`."""
+class Session:
+    """The same real session, `number` times seven hours later, with half an hour between: a `Reader`."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, number: int) -> None:
+        self.number = number
         wanted = DataWanted((SAMPLE,), SYMBOLS, DAY, DAY, "tick")
         self._reader: Reader = open_reader(wanted)
         self.symbols = SYMBOLS
 
     @property
     def source(self) -> str:
-        return digest(self._reader.source.encode(), str(self.count).encode())[:12]
+        return digest(self._reader.source.encode(), str(self.number).encode())[:12]
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> int:
-        return self.count * self._reader.check()
+        return self._reader.check()
 
     def events(self, source: str | None = None) -> Iterator[Event]:
-        row, source = 0, source or self.source
-        for number in range(self.count):
-            for event in self._reader.events(source):
-                row += 1
-                ts = event.ts + number * STEP_NS
-                yield evolve(event, ts=ts, row=row, source=source, **_later(event, number))  # type: ignore[attr-defined]
+        for event in self._reader.events(source or self.source):
+            ts = event.ts + self.number * STEP_NS  # type: ignore[attr-defined]
+            yield evolve(event, ts=ts, **_later(event, self.number))
 
 
 def _later(event: Event, number: int) -> dict[str, Any]:
@@ -150,11 +149,20 @@ def _later(event: Event, number: int) -> dict[str, Any]:
     return {**named, "close": close, "extended_open": event.ts + shift, "extended_close": close}
 
 
-def feed(url: str, rate: int, end: Path) -> None:
-    """The feed's process: plays `rate` events a second until `end` is there; killed, it goes on."""
+def feed(url: str, rate: int, folder: Path) -> None:
+    """The feed's process: plays `rate` events a second until the end is there; killed, it goes on.
+
+    Each session is a play of its own, so that one that goes on skips a part of a session at most.
+    """
+    end, at = folder / END, folder / "session"
+    pace = Pace(speed=rate * SESSION_S / EVENTS_A_SESSION, keep_times=True)
+    number = int(at.read_text()) if at.exists() else 0
     with open_log(url) as log:
-        pace = Pace(speed=rate * SESSION_S / EVENTS_A_SESSION, keep_times=True)
-        run_feed(log, Sessions(SESSIONS), pace, beats=lambda beat: None, stop=end.exists)
+        while not end.exists():
+            play(log, Script.of(Session(number), pace), resume_since=0, stop=end.exists)
+            number += 1
+            at.with_suffix(".new").write_text(str(number))
+            at.with_suffix(".new").rename(at)
     while True:
         time.sleep(1)
 
@@ -207,6 +215,8 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     quotes: int = 0
+    rates: list[float] = field(default_factory=list)
+    """Market events a second, in each few seconds in which there were any."""
     batches: int = 0
     orders: int = 0
     fills: int = 0
@@ -221,7 +231,8 @@ class Report:
         lines = [
             f"{sum(self.kills.values())} kills: "
             + ", ".join(f"{r} {n}" for r, n in sorted(self.kills.items())),
-            f"{self.quotes:,} market events in {self.seconds:,.0f} s, {rate:,.0f} a second",
+            f"{self.quotes:,} market events in {self.seconds:,.0f} s, {rate:,.0f} a second; "
+            f"{statistics.median(self.rates):,.0f} in the median while the feed plays",
             f"{self.batches:,} batches, {self.orders:,} orders accepted, {self.fills:,} fills, "
             f"{self.busted} busted, {self.corrected} corrected",
             f"not sent: {dict(self.not_sent)}; re-armed: {dict(self.rearmed)}",
@@ -246,14 +257,14 @@ def soak(
     """Run all roles on the broker of folder `own`, kill them one by one; what must hold is asserted."""
     address = kafka.start(own).address
     config, venue = _configure(folder, f"kafka://{address}/soak{seed}")
-    report, draw, end = Report(faults=dict(FAULTS)), random.Random(seed), folder / "end-of-feed"
+    report, draw = Report(faults=dict(FAULTS)), random.Random(seed)
     with stand(config.model_copy(update={"postgres_dsn": dsn}), projects=True, say=say) as standing:
         roles = [spec_of(role, folder / "tape.toml", standing) for role in named(config, projects=True)]
-        supervisor = Supervisor([*roles, _feed_spec(standing.url, rate, end)], folder / "roles", BACKOFF_S)
+        supervisor = Supervisor([*roles, _feed_spec(standing.url, rate, folder)], folder / "roles", BACKOFF_S)
         run = _Run(standing.url, venue, supervisor, own, report, draw, say)
         try:
             run.kill(kills, every_s)
-            end.touch()
+            (folder / END).touch()
             run.settle()
         finally:
             for told in supervisor.stop():
@@ -279,10 +290,10 @@ def _configure(folder: Path, url: str) -> tuple[LiveConfig, str]:
     return load(file), venue
 
 
-def _feed_spec(url: str, rate: int, end: Path) -> Spec:
+def _feed_spec(url: str, rate: int, folder: Path) -> Spec:
     code = (
         "from tape.supervisor import die_with_parent; die_with_parent(); "
-        f"from support.soak import Path, feed; feed({url!r}, {rate}, Path({str(end)!r}))"
+        f"from support.soak import Path, feed; feed({url!r}, {rate}, Path({str(folder)!r}))"
     )
     path = os.pathsep.join(str(Path(__file__).parents[n]) for n in (1, 2))
     return Spec("feed", [sys.executable, "-c", code], 0, {"PYTHONPATH": path})
@@ -306,6 +317,7 @@ class _Run:
         self._faulty = False
         self._commands = 0
         self._operated = 0.0
+        self._counted = (0.0, 0)
         self._watch = _Watch()
         self._ends: dict[tuple[str, int], int] = {}
         self.books: dict[str, Any] = {}
@@ -325,7 +337,13 @@ class _Run:
 
     def _market_records(self) -> int:
         with open_log(self._url, read_only=True) as log:
-            return sum(log.bounds(t, p)[1] for t in MARKET for p in range(log.partitions(t)))
+            return _records(log, MARKET)
+
+    def _note_rate(self, log: LogReader) -> None:
+        before, self._counted = self._counted, (time.monotonic(), _records(log, MARKET))
+        seconds, more = (now - then for now, then in zip(self._counted, before, strict=True))
+        if more and seconds < RATE_S:
+            self._report.rates.append(more / seconds)
 
     def _kill_role(self) -> None:
         """A role that runs; of the core its host, or one of its partitions."""
@@ -401,6 +419,7 @@ class _Run:
         """Re-arm accounts that a fault of the broker has reduced: a fill after an end does that."""
         with suppress(LogError, httpx.HTTPError), open_log(self._url) as log:
             self._watch.read(log)
+            self._note_rate(log)
             for account in ACCOUNTS:
                 reasons = self._watch.reasons.get(account, set())
                 assert not reasons & {"drift", "integrity"}, f"{account} is halted: {reasons}"
@@ -595,6 +614,10 @@ def _executed(activities: Any) -> dict[str, Terms]:
             terms = (Decimal(activity["qty"]), Decimal(activity["price"]), Decimal(activity["fee"]))
             standing[activity["execution_id"]] = terms
     return standing
+
+
+def _records(log: LogReader, topics: Iterable[str]) -> int:
+    return sum(log.bounds(topic, p)[1] for topic in topics for p in range(log.partitions(topic)))
 
 
 def _all(log: LogReader, topic: str, partition: int) -> Iterator[Any]:

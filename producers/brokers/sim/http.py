@@ -34,7 +34,7 @@ from producers.brokers.sim.api import (
 )
 from producers.brokers.sim.broker import Broker, Refused
 from producers.brokers.sim.faults import BadFault, Faults
-from producers.brokers.sim.updates import Subscription, Updates
+from producers.brokers.sim.updates import Updates
 
 HEARTBEAT_S = 1.0
 EARLY_S = 0.1
@@ -144,7 +144,7 @@ def _add_updates(app: FastAPI, broker: Broker, updates: Updates) -> None:
     @app.get("/v1/accounts/{account}/updates")
     async def listen(account: str) -> StreamingResponse:
         await asyncio.to_thread(broker.account, account)
-        lines = _lines(account, updates, updates.subscribe(account), lambda: utc(broker.now))
+        lines = _lines(account, updates, lambda: utc(broker.now))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @app.post("/v1/accounts/{account}/disconnect", status_code=204)
@@ -153,10 +153,9 @@ def _add_updates(app: FastAPI, broker: Broker, updates: Updates) -> None:
         updates.disconnect(account)
 
 
-async def _lines(
-    account: str, updates: Updates, queue: Subscription, now: Callable[[], str]
-) -> AsyncIterator[str]:
+async def _lines(account: str, updates: Updates, now: Callable[[], str]) -> AsyncIterator[str]:
     """What is published for the account, a line each, and a heartbeat while there is nothing."""
+    queue = updates.subscribe(account)
     try:
         yield _line(Update(event="connected", account=account, at=now()))
         while True:

@@ -182,6 +182,16 @@ def test_held_back_fill_is_booked_at_rearm() -> None:
     assert at.state == "ACTIVE"
 
 
+def test_held_back_fill_that_is_busted_or_corrected_is_booked_as_it_is_now() -> None:
+    at = quoted()
+    at.outside_fill("buy", 5, 10, order="logid0-me-998", execution="gone")
+    at.outside_fill("buy", 5, 10, order="logid0-me-999", execution="other")
+    at.bust("gone")
+    at.correct("other", 4, 11)
+    at.rearm("integrity")
+    assert (at.book("external"), at.account.cash) == (4, 100_000 - 44)
+
+
 @pytest.mark.parametrize(("num", "den"), [(2, 3), (3, 7), (7, 3)])
 def test_split_parts_add_up(num, den) -> None:
     at = quoted()

@@ -17,7 +17,7 @@ accepted    -         -       accepted  working     unknown   rejected  rejected
 unknown     -         -       unknown   working     unknown   rejected  rejected  cancelled expired   working
 working     -         -       working   working     working   rejected  -         cancelled expired   working
 partial     -         -       partial   partial     partial   -         -         cancelled expired   partial
-filled      -         -       -         -           -         -         -         -         -         -
+filled      -         -       -         -           -         -         -         -         -         filled
 cancelled   -         -       -         -           -         -         -         -         -         -
 expired     -         -       -         -           -         -         -         -         -         -
 rejected    -         -       -         -           -         -         -         -         -         -
@@ -34,7 +34,7 @@ def test_every_pair_of_status_and_report() -> None:
         if status != "-"
     }
     assert legal == TRANSITIONS
-    assert {row[0] for row in rows if set(row[1:]) == {"-"}} == ENDED
+    assert {row[0] for row in rows if set(row[1:]) == {"-"}} == ENDED - {"filled"}
     assert {row[0] for row in rows} == set(FIX)
 
 
@@ -125,14 +125,54 @@ def test_d6_replace_up_and_fill_during_it_belongs_to_the_original() -> None:
     assert (now.status, now.quantity, now.filled, now.pending) == ("partial", 150, 40, "none")
 
 
-def test_d7_filled_wins_over_replaced() -> None:
+def test_d7_filled_while_it_is_to_become_more() -> None:
+    """The broker had replaced it before, and says so after the fills."""
     at, o = resting()
     at.replace_order(o, quantity=150)
     at.fill(o, 98, 100)
-    assert (at.status(o), at.account.orders[o].pending) == ("filled", "none")
+    assert (at.status(o), at.account.orders[o].pending) == ("partial", "replace")
+    at.fill(o, 98, 20)
     at.replaced(o, 150, 98)
-    assert at.last(Anomaly).kind == "illegal-transition"
-    assert at.account.orders[o].quantity == 100
+    now = at.account.orders[o]
+    assert (now.status, now.quantity, now.filled, now.leaves) == ("partial", 150, 120, 30)
+    assert (at.of(Anomaly), at.state) == ([], "ACTIVE")
+    at.cancel_order(o)
+    at.cancelled(o)
+    assert at.status(o) == "cancelled"
+
+
+def test_more_than_a_replacement_asks_for_is_an_overfill() -> None:
+    at, o = resting()
+    at.replace_order(o, quantity=150)
+    at.fill(o, 98, 151)
+    assert (at.last(Anomaly).kind, at.state) == ("overfill", "REDUCING")
+
+
+def test_filled_and_then_its_replacement_is_refused() -> None:
+    at, o = resting()
+    at.replace_order(o, quantity=150)
+    at.fill(o, 98, 100)
+    at.rejected(o, "replace")
+    now = at.account.orders[o]
+    assert (now.status, now.pending, now.leaves, at.of(Anomaly)) == ("filled", "none", 0, [])
+
+
+def test_filled_beyond_and_then_its_replacement_is_refused() -> None:
+    at, o = resting()
+    at.replace_order(o, quantity=150)
+    at.fill(o, 98, 120)
+    at.rejected(o, "replace")
+    assert (at.status(o), at.last(Anomaly).kind, at.state) == ("filled", "overfill", "REDUCING")
+
+
+def test_filled_and_then_told_of_its_replacement() -> None:
+    at, o = resting()
+    at.replace_order(o, limit=97)
+    at.fill(o, 97, 100)
+    assert at.status(o) == "filled"
+    at.replaced(o, 100, 97)
+    now = at.account.orders[o]
+    assert (now.status, now.limit, at.of(Anomaly)) == ("filled", 97, [])
 
 
 def test_d8_replace_to_below_what_is_filled_becomes_what_is_filled() -> None:
@@ -168,6 +208,15 @@ def test_fill_after_an_end_is_booked_and_reduces(end) -> None:
     assert at.status(o) == "filled"
     at.rearm("overfill")
     assert at.state == "ACTIVE"
+
+
+def test_bust_of_a_fill_after_an_end_opens_nothing() -> None:
+    at, o = resting()
+    at.cancelled(o)
+    at.fill(o, 98, 100, execution="late")
+    assert at.status(o) == "filled"
+    at.bust("late")
+    assert (at.status(o), at.account.orders[o].leaves, at.account.net("X")) == ("cancelled", 0, 0)
 
 
 def test_overfill_is_booked_and_reduces() -> None:

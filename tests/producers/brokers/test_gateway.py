@@ -16,12 +16,13 @@ from eventlog import LogSpec, create_log, open_log
 from eventlog.errors import WriterBusy
 from processors.hosts.inprocess import InProcessHost
 from producers.brokers.contract import Order
-from producers.brokers.gateway import GatewayError, GatewaySettings, run_gateway
+from producers.brokers.gateway import SENDINGS_MAX, GatewayError, GatewaySettings, run_gateway
 from producers.operator import command_record
 from schemas import (
     Acknowledged,
     Anomaly,
     BreakerHalted,
+    BreakerReducing,
     BrokerSnapshot,
     Busted,
     Cancelled,
@@ -244,6 +245,37 @@ def test_reduction_goes_however_old(world: World) -> None:
     assert world.broker.sent() == [buy, sale]
 
 
+def test_reduction_is_announced_until_it_leaves_or_has_arrived(world: World) -> None:
+    """No lease is long enough here; then an earlier request turns out to have arrived."""
+    buy = working(world)
+    world.broker.fill(buy, 5, "10.01")
+    world.run(lambda: world.status(buy) == "filled")
+    sale = world.place("sell")
+
+    def until() -> bool:
+        announced = [s for s in world.of(OrderSending) if s.order == sale]
+        if len(announced) > SENDINGS_MAX + 1 and sale not in world.broker.orders:
+            world.broker.submit(order_of(world.of(OrderAccepted)[-1]))
+            world.broker.acknowledge(sale)
+        return world.status(sale) != "accepted"
+
+    world.run(until, GatewaySettings(lease_s=0, reconcile_s=0.1))
+    world.run(world.passed())
+    assert world.status(sale) == "working"
+    assert world.of(NotSent) == []
+
+
+def test_old_replacement_does_not_go(world: World) -> None:
+    order = working(world, order_type="limit", limit=Decimal(9))
+    world.ask(ReplaceOrder, order=order, quantity=Decimal(50))
+    world.now += 3 * SECOND
+    world.run(lambda: bool(world.of(Rejected)))
+    assert [(r.what, r.reason) for r in world.of(Rejected)] == [("replace", "stale")]
+    assert world.broker.orders[order].order.quantity == 5
+    changed = [c for c in world.of(OrderChanged) if c.order == order][-1]
+    assert (changed.status, changed.pending) == ("working", "none")
+
+
 def test_cancel_goes_however_old(world: World) -> None:
     order = world.place()
     world.run(lambda: world.status(order) == "working")
@@ -419,6 +451,26 @@ def test_found_with_other_terms_is_drift(world: World, changes: dict[str, Any]) 
     assert [b.reason for b in world.of(BreakerHalted)] == ["drift"]
 
 
+def test_found_with_other_terms_can_still_be_cancelled(world: World) -> None:
+    order = world.place(order_type="limit", limit=Decimal(9))
+    announce(world, order)
+    world.broker.submit(order_of(world.of(OrderAccepted)[0], limit=Decimal("9.01")))
+    world.run(lambda: bool(world.of(Drift)))
+    world.ask(CancelOrder, order=order)
+    world.run(lambda: world.status(order) == "cancelled")
+
+
+def test_broker_whose_books_were_begun_anew_is_said(world: World) -> None:
+    order = working(world)
+    world.broker.fill(order, 5, "10.01")
+    world.run(world.passed())
+    world.broker.movements.clear()
+    said: list[str] = []
+    world.run(
+        lambda: any("begun anew" in error for error in said), beats=lambda beat: said.append(beat.error)
+    )
+
+
 def test_order_that_ended_unheard_is_found_to_have(world: World) -> None:
     """Fills come before the end of their order, however they are learnt."""
     order = world.place()
@@ -446,6 +498,20 @@ def test_silent_broker_is_waited_for(world: World) -> None:
 
 
 # ------------------------------------------------------------ what the broker says
+
+
+def during(world: World, act: Callable[[], None], until: Callable[[], bool]) -> None:
+    """Run until something holds; `act` happens once, when the stream is connected and all before is known."""
+    done: list[bool] = []
+    is_quiet = world.passed(3)
+
+    def step() -> bool:
+        if not done and world.broker.streams and is_quiet():
+            done.append(True)
+            act()
+        return bool(done) and until()
+
+    world.run(step)
 
 
 def working(world: World, **more: Any) -> str:
@@ -579,6 +645,67 @@ def test_bust_told_before_its_fill_waits_for_the_activities(world: World) -> Non
     assert world.of(Anomaly) == []
 
 
+def test_two_corrections_told_in_the_wrong_order(world: World) -> None:
+    order = working(world, quantity=9)
+    fill = world.broker.fill(order, 5, "10.01")
+
+    def act() -> None:
+        world.broker.correct(fill, "10.02", told=False)
+        world.broker.correct(evolve(fill, price=Decimal("10.02")), "10.03", told=False)
+        for movement in world.broker.movements[:-3:-1]:
+            world.broker.tell(movement.report)
+
+    during(world, act, lambda: len(world.of(FillCorrected)) == 2)
+    assert world.of(FillCorrected)[-1].price == Decimal("10.03")
+    world.run(world.passed())
+    assert world.of(Drift) == world.of(Anomaly) == []
+
+
+def test_fill_that_overtakes_a_bust_of_as_many_shares(world: World) -> None:
+    """Both reach as far into the order: they are told apart by their executions."""
+    order = working(world, quantity=15)
+    fill = world.broker.fill(order, 5, "10.01")
+
+    def act() -> None:
+        world.broker.bust(fill, told=False)
+        bust = world.broker.movements[-1].report
+        world.broker.fill(order, 5, "10.02")
+        world.broker.tell(bust)
+
+    during(world, act, lambda: bool(world.of(FillBusted)) and len(world.of(Fill)) == 2)
+    world.run(world.passed())
+    assert world.of(Drift) == world.of(Anomaly) == []
+
+
+def test_end_told_before_the_bust_that_led_to_it(world: World) -> None:
+    order = working(world)
+    fill = world.broker.fill(order, 5, "10.01")
+    world.run(lambda: world.status(order) == "filled")
+
+    def act() -> None:
+        world.broker.bust(fill, told=False)
+        world.broker.ends(order)
+        world.broker.tell(world.broker.movements[-1].report)
+
+    during(world, act, lambda: world.status(order) == "cancelled")
+    world.run(world.passed())
+    assert world.of(Drift) == world.of(Anomaly) == []
+
+
+def test_fill_of_what_a_replacement_added_before_that_is_told(world: World) -> None:
+    order = working(world, order_type="limit", limit=Decimal(9))
+    world.ask(ReplaceOrder, order=order, quantity=Decimal(7))
+    world.broker.hooks["replace"] = lambda: world.broker.fill(order, 6, "9.00") and None
+    world.broker.replaces_silently = True
+    world.run(lambda: bool(world.of(Replaced)))
+    assert [f.quantity for f in world.of(Fill)] == [6]
+    assert [r.quantity for r in world.of(Replaced)] == [7]
+    assert world.of(Anomaly) == world.of(BreakerReducing) == []
+    world.ask(CancelOrder, order=order)
+    world.run(lambda: world.status(order) == "cancelled")
+    assert ("cancel", order) in world.broker.calls
+
+
 def test_end_told_before_a_fill_is_written_behind_it(world: World) -> None:
     order = working(world)
     done: list[Any] = []
@@ -611,6 +738,29 @@ def test_restart_repeats_nothing(world: World) -> None:
     assert world.broker.sent() == [order]
     kinds = [type(decode(r.topic, r.value)) for r in world.log.read("broker.reports", 0, gte=0)]
     assert [kinds.count(kind) for kind in (OrderSending, Acknowledged, Filled)] == [1, 1, 1]
+
+
+def test_replacement_that_was_done_is_not_asked_for_again_after_a_restart(world: World) -> None:
+    order = working(world, order_type="limit", limit=Decimal(9))
+    world.ask(ReplaceOrder, order=order, quantity=Decimal(7))
+    replaced = world.broker.calls.count
+    world.broker.replaces_silently, world.core_stands = True, True
+    with pytest.raises(Killed):
+        world.run(lambda: False, beats=lambda beat: kill_if(replaced(("replace", order)) == 1))
+    assert world.of(Replaced) == []
+    world.core_stands = False
+    world.run(lambda: bool(world.of(Replaced)))
+    world.run(world.passed())
+    assert replaced(("replace", order)) == 1
+
+
+class Killed(Exception):
+    """As if the process had gone."""
+
+
+def kill_if(now: bool) -> None:
+    if now:
+        raise Killed
 
 
 def assert_(holds: bool) -> None:

@@ -52,6 +52,7 @@ def test_order_from_request_to_books(client: SimClient) -> None:
     (activity,) = client.activities("")
     assert isinstance(activity.report, Filled)
     assert (activity.report.id, activity.report.execution) == (filled.id, filled.execution)
+    assert activity.report.cumulative is None, "the execution tells: a bust would make two of one quantity"
     assert client.activities(activity.number) == []
     holdings = client.snapshot()
     assert (holdings.cash, holdings.activity) == (CASH - 1002, activity.number)
