@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,8 @@ STARTING_S = 60.0
 STOP_S = 20.0
 """How long it may take to end when asked to."""
 BACKOFF_S = (0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+SAID_S = 3.0
+"""For so long after a new start its error is told, so that a heartbeat tells it."""
 MENDED_S = 60.0
 """After so long without a failure, the next one is the first again."""
 PASSING = frozenset({"LogError", "LogUnreachable", "LogFull", "WriterFenced", "WriterBusy", "OSError"})
@@ -64,12 +66,15 @@ def run_core(
         _Partitions(log, configure, cadence) as partitions,
         _owner(log, partitions.release) as owner,
     ):
-        while not stop():
-            owned = owner.poll(POLL_S)
-            if changed():
-                partitions.release(frozenset(partitions.running))
-            partitions.keep(owned)
-            beats(partitions.beat())
+        try:
+            while not stop():
+                owned = owner.poll(POLL_S)
+                if changed():
+                    partitions.release(frozenset(partitions.running))
+                partitions.keep(owned)
+                beats(partitions.beat())
+        finally:
+            partitions.release(frozenset(partitions.running))  # before the group is left
 
 
 class _All:
@@ -110,7 +115,9 @@ class _Partitions:
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._idle: dict[int, float] = {}
-        self._error = ""
+        self._errors: dict[int, str] = {}
+        self._positions: dict[int, Mapping[Stream, int]] = {}
+        """The last of each partition that is ours: one that is down or recovers is behind."""
         self._taken = 0
         """Inputs taken by processes that have ended."""
 
@@ -137,24 +144,25 @@ class _Partitions:
         if now < self._idle.get(partition, 0):
             return False
         self._idle[partition] = now + 1
-        first, end = self._log.bounds("operator.commands", partition)
-        return end > first
+        return self._log.bounds("operator.commands", partition)[1] > 0
 
     def _look_after(self, partition: int, process: _Process, now: float) -> None:
         if process.is_alive and not process.is_hung(now):
+            if process.beat.positions and now - process.started > SAID_S:
+                self._errors.pop(partition, None)
             if now - process.started > MENDED_S:
                 self._failures[partition] = 0
             return
         process.kill()
         del self.running[partition]
         self._taken += process.beat.processed
-        self._error = process.failure
+        self._errors[partition] = f"core partition {partition}: {process.failure}"
         if process.kind not in PASSING:
-            raise CoreFailed(f"core partition {partition}: {process.failure}")
+            raise CoreFailed(self._errors[partition])
         failures = self._failures.get(partition, 0)
         self._failures[partition] = failures + 1
         self._not_before[partition] = now + BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-        print(f"tape: core partition {partition}: {process.failure}; it starts again", file=sys.stderr)
+        print(f"tape: {self._errors[partition]}; it starts again", file=sys.stderr)
 
     def release(self, partitions: frozenset[int]) -> None:
         """End the processes of these partitions well, all at once."""
@@ -164,16 +172,22 @@ class _Partitions:
         for process in ending:
             process.end()
             self._taken += process.beat.processed
+        for partition in partitions:
+            self._errors.pop(partition, None)
+            self._positions.pop(partition, None)
 
     def beat(self) -> Beat:
         """Of all partitions together."""
         positions: dict[Stream, int] = {}
         processed = self._taken
-        for process in self.running.values():
+        for partition, process in self.running.items():
             processed += process.beat.processed
-            for stream, at in process.beat.positions.items():
+            if process.beat.positions:
+                self._positions[partition] = process.beat.positions
+        for reached in self._positions.values():
+            for stream, at in reached.items():
                 positions[stream] = min(at, positions.get(stream, at))
-        return Beat(processed, positions, self._error)
+        return Beat(processed, positions, "; ".join(self._errors.values()))
 
     def __enter__(self) -> Self:
         return self
@@ -181,10 +195,7 @@ class _Partitions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.release(frozenset(self.running))
-        finally:
-            self._spare.kill()
+        self._spare.kill()
 
 
 class _Process:

@@ -54,7 +54,15 @@ def _run(order: dict[str, Any], stopping: threading.Event) -> None:
         raise ValueError(f"no configuration: {configured}")
     cadence = Cadence(order["commit_s"], order["wait_s"])
     with open_log(order["log"]) as log:
-        host = LiveHost(log, order["partition"], configured, build, installed=installed, cadence=cadence)
+        host = LiveHost(
+            log,
+            order["partition"],
+            configured,
+            build,
+            installed=installed,
+            cadence=cadence,
+            take_over=is_kafka(order["log"]),  # elsewhere no group says that the other is gone
+        )
         host.run(_beat, stopping.is_set)
 
 

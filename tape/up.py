@@ -128,19 +128,23 @@ class Up:
 
     def step(self) -> list[Told]:
         """Look after all of them; what has happened."""
-        self._keep_broker()
-        return self._supervisor.step()
+        return [*self._keep_broker(), *self._supervisor.step()]
 
-    def _keep_broker(self) -> None:
+    def _keep_broker(self) -> list[Told]:
         """Start the broker again that was started for this, where it has died."""
         folder, now = self._standing.broker, clock.monotonic()
         if folder is None or now - self._looked < BROKER_S:
-            return
+            return []
         self._looked = now
         from eventlog.kafka import broker
+        from eventlog.kafka.jars import NoKafka
 
         if broker.status(folder) is None:
-            broker.start(folder)
+            try:
+                broker.start(folder)
+            except NoKafka as problem:
+                return [Told("died", "Kafka", 0, error=str(problem), again_s=BROKER_S)]
+        return []
 
     def _named(self, config: LiveConfig) -> list[Role]:
         config = config.model_copy(update={"log": self._standing.url})

@@ -92,6 +92,8 @@ class KafkaWriter:
             taken_ms = clock.time_ns() // 1_000_000  # before it confirms: see `membership`
             self._member.confirm()
             self._produce(producer, records[start : start + SLICE], taken_ms)
+            if self._failed is not None:
+                break  # what follows must not be written behind a gap
         left = producer.flush(ANSWER_S)
         if self._failed is not None:
             raise KafkaException(self._failed)

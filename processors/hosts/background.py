@@ -12,7 +12,7 @@ from schemas import NewRecord
 
 
 class BackgroundWriter:
-    """Appends in order; an append that failed is raised by the next one, or by `close`."""
+    """Appends in order; an append that failed is raised by the next one, by `wait` or by `close`."""
 
     def __init__(self, writer: Writer) -> None:
         self.id = writer.id

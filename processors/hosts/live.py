@@ -158,6 +158,8 @@ class _Loop:
 
     def _commit_when_due(self, now: float) -> None:
         worker = self._worker
+        if not self._writer.is_busy:
+            self._writer.wait()  # raises what it has failed of
         if len(worker.order) >= FULL:
             worker.commit()
         elif worker.order and not (self._behind or self._writer.is_busy):

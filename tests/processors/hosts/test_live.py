@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -188,6 +189,28 @@ def test_second_host_fences_the_first(url: str) -> None:
         live(url, busy_settings(), Feeding(url, takes_over))
     with open_log(url, read_only=True) as log:
         assert verified(log).difference is None
+
+
+def test_batch_that_was_not_appended_is_noticed_while_nothing_comes(url: str) -> None:
+    end = time.monotonic() + 30
+    other: list[EventLog] = []
+
+    def takes_over(asked: int) -> None:
+        if asked == 5:
+            other.append(open_log(url))
+            other[0].writer("core-0", take_over=True)
+            with other[0].writer("operator") as operator:
+                operator.append(next(facts(other[0]))[:1])
+
+    def stop() -> bool:
+        asked.append(1)
+        takes_over(len(asked))
+        return time.monotonic() > end
+
+    asked: list[int] = []
+    with pytest.raises(WriterFenced):
+        live(url, busy_settings(), stop)
+    assert time.monotonic() < end, "it was noticed at the end only"
 
 
 def test_second_host_is_refused_unless_it_takes_over(url: str) -> None:
