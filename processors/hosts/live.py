@@ -13,6 +13,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from eventlog import open_log
 from eventlog.contract import EventLog, Follower, Stream
@@ -134,9 +135,12 @@ class _Loop:
             now = clock.monotonic()
             self._take(now)
             self._commit_when_due(clock.monotonic())
-            if now - self._beaten >= BEAT_S:
-                self._beaten = now
-                self._beats(Beat(self._worker.taken, self._worker.positions))
+            self._beat_when_due(now)
+
+    def _beat_when_due(self, now: float) -> None:
+        if now - self._beaten >= BEAT_S:
+            self._beaten = now
+            self._beats(Beat(self._worker.taken, self._worker.positions))
 
     def _take(self, now: float) -> None:
         """What there is: first of commands, proposals and reports, then of the market."""
@@ -151,18 +155,23 @@ class _Loop:
             self._since = now
 
     def _apply(self, merge: LiveMerge, follower: Follower) -> None:
-        if not merge.is_empty:
-            take = self._worker.take
-            for source, record in merge.ready(follower.is_at_end, clock.monotonic()):
-                take(source, record)
+        """Decide on what is in order now: much, where one partition has waited for another."""
+        if merge.is_empty:
+            return
+        worker = self._worker
+        ready = iter(merge.ready(follower.is_at_end, clock.monotonic()))
+        while page := list(islice(ready, PAGE)):
+            for source, record in page:
+                worker.take(source, record)
+            if len(worker.order) >= FULL:
+                worker.commit()
+            self._beat_when_due(clock.monotonic())
 
     def _commit_when_due(self, now: float) -> None:
         worker = self._worker
         if not self._writer.is_busy:
             self._writer.wait()  # raises what it has failed of
-        if len(worker.order) >= FULL:
-            worker.commit()
-        elif worker.order and not (self._behind or self._writer.is_busy):
+        if worker.order and not (self._behind or self._writer.is_busy):
             patience = self._commit_s * (1 if worker.has_decided else UNDECIDED)
             if now - self._since >= patience:
                 worker.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from eventlog import EventLog, create_log, open_log
 from eventlog.errors import WriterBusy, WriterFenced
 from eventlog.roles import Beat
-from processors.hosts.journal import configurations, last, order_of
+from processors.hosts.journal import batches, configurations, last, order_of
 from processors.hosts.live import Cadence, LiveHost
 from processors.hosts.livemerge import PATIENCE_S, LiveMerge
 from processors.hosts.merge import input_streams
@@ -172,6 +172,34 @@ def test_state_is_as_of_any_seq(url: str) -> None:
         assert end is not None
         for seq in range(1, end.seqs[ONE] + 1, 97):
             assert state_at(log, 0, build, account=ONE, seq=seq).seqs[ONE] >= seq
+
+
+def test_much_that_waited_for_another_partition_goes_in_batches(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day of one symbol lies behind all of the day before of another: it waits, and then comes at once."""
+    for name, value in {"PAGE": 50, "FULL": 200, "BEAT_S": 0.0}.items():
+        monkeypatch.setattr(f"processors.hosts.live.{name}", value)
+    count, processed = 2000, [0]
+    with open_log(url) as log:
+        symbols = {partition_of(symbol, 2): symbol for symbol in ("AAA", "BBB", "CCC")}
+        days = [
+            quote(at("09:30", day) + n, "10", "10.01", symbol=symbols[day])
+            for day in (0, 1)
+            for n in range(count)
+        ]
+        market = [evolve(event, source="x", row=row) for row, event in enumerate(days, 1)]
+        with log.writer("feed") as writer:
+            writer.append(
+                [new_record(event, partition_of(event.symbol, 2), event.symbol) for event in market]
+            )
+            writer.append([command_record(command, log) for command in busy_commands()][:1])
+        host(log, busy_settings()).run(
+            lambda beat: processed.append(beat.processed), lambda: processed[-1] >= 2 * count + 1
+        )
+        assert max(batch.records for batch in batches(log, 0)) <= 200 + 2 * 50
+    assert max(after - before for before, after in pairwise(processed)) <= 200 + 2 * 50
+    check(url)
 
 
 # ---------------------------------------------------------------- one holder
