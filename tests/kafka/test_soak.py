@@ -22,7 +22,7 @@ def own(tmp_path: Path) -> Path:
 @pytest.mark.timeout(900)
 def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     try:
-        report = soak(tmp_path, own, dsn, kills=10, every_s=2, rate=2000, seed=1, say=say)
+        report = soak(tmp_path, own, dsn, kills=10, every_s=3, rate=10_000, seed=1, say=say)
     finally:
         kafka.stop(own)
     assert sum(report.kills.values()) == 10
@@ -33,7 +33,7 @@ def test_ten_kills(own: Path, dsn: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_a_hundred_kills(own: Path, dsn: str, tmp_path: Path) -> None:
     try:
-        report = soak(tmp_path, own, dsn, kills=100, every_s=4, rate=10_000, seed=2, say=say)
+        report = soak(tmp_path, own, dsn, kills=100, every_s=8, rate=12_000, seed=2, say=say)
     finally:
         kafka.stop(own)
     say(str(report))
