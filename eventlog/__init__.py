@@ -2,7 +2,7 @@
 
 from eventlog.contract import EventLog, Follower, LogReader, LogSpec, Stream, Writer
 from eventlog.heads import check_heads, fingerprint, heads
-from eventlog.positions import last_of, last_rows
+from eventlog.positions import last_of, last_of_source, last_rows
 from eventlog.urls import create_log, open_log
 from eventlog.verify import Fault, SealReport, check_seals
 
@@ -21,6 +21,7 @@ __all__ = [
     "fingerprint",
     "heads",
     "last_of",
+    "last_of_source",
     "last_rows",
     "open_log",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from eventlog import EventLog, last_of
+from eventlog import EventLog, last_of, last_of_source
 from eventlog.roles import Beat, Beats, Stop
 from producers.feed import Clock
 from producers.marketdata.errors import BadRequest
@@ -77,9 +77,11 @@ class Heart:
         self.source = f"heartbeat-{log.id[:8]}"
         self.partition = partition_of(EVERY_SYMBOL, log.partitions(STATUS))
         stream = (STATUS, self.partition)
-        own = last_of(log, stream, lambda event: event.source == self.source)
+        own = last_of_source(log, stream, self.source)
         newest = last_of(log, stream, lambda event: True)
-        said = last_of(log, stream, lambda event: type(event) in (SessionOpened, SessionClosed))
+        said = last_of(
+            log, stream, lambda event: type(event) in (SessionOpened, SessionClosed), containing=b'"Session'
+        )
         self._row: int = own.row if own is not None else 0
         self.last: int = max(event.ts if event is not None else 0 for event in (own, newest))
         self._said: str = said.session if said is not None else ""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
-from eventlog import EventLog, LogReader, Stream, last_of
+from eventlog import EventLog, LogReader, Stream, last_of, last_of_source
 from eventlog.roles import Beat, Beats, Stop
 from producers.contract import Reader
 from producers.feed import WRITER, Clock, Feed
@@ -319,18 +319,14 @@ def _found(log: LogReader, script: Script, since: int) -> tuple[Script, Mapping[
     if script.pace.shifts:
         stream = (STATUS, partition_of(EVERY_SYMBOL, log.partitions(STATUS)))
         name = script.name
-        mark = last_of(log, stream, lambda event: event.source.startswith(name))
+        mark = last_of(log, stream, lambda event: event.source.startswith(name), containing=name.encode())
         if mark is None:
             return None
         start = int(mark.source.rpartition("-")[2])
     found = replace(script, start=start)
     source = found.source
     done = rows_done(log, source)
-    times = [
-        last_of(log, stream, lambda event: event.source == source).ts
-        for stream in done
-        if stream[0] in CORE_MARKET_INPUTS
-    ]
+    times = [last_of_source(log, stream, source).ts for stream in done if stream[0] in CORE_MARKET_INPUTS]
     last: int | None = max(times, default=None)
     return None if last is None or last < since else (found, done, last)
 

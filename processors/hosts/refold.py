@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from eventlog import last_of
+from eventlog import last_of, last_of_source
 from eventlog.contract import EventLog, LogReader, Stream, Writer
 from eventlog.errors import LogDamaged, LogError
 from eventlog.roles import Beat, Beats, Stop
@@ -261,7 +261,7 @@ class _Ends:
     def row(self, stream: Stream) -> int:
         """The last row of the source in a partition; 0 where there is none."""
         if stream not in self._rows:
-            found = last_of(self._log, stream, lambda event: event.source == self._source)
+            found = last_of_source(self._log, stream, self._source)
             self._rows[stream] = 0 if found is None else found.row
         return self._rows[stream]
 
