@@ -67,7 +67,7 @@ class Membership:
         self._group = f"{name}/writer/{id}"
         self._place = TopicPartition(f"{name}.log", 0)
         self._fatal: KafkaError | None = None
-        self._joined = self._lost = self._leaving = False
+        self._joined = False
         self._noted: list[KafkaError | None] = []
         may_live = self._refuse_or_wait(take_over)
         self._consumer = consumer(
@@ -95,18 +95,10 @@ class Membership:
         self._silent_from = clock.monotonic() + (SILENCE_S if may_live else 0)
 
     def check(self) -> None:
-        """Raises `WriterFenced` once a newer holder has joined, or may have."""
+        """Raises `WriterFenced` once a newer holder has joined."""
         self._poll(0)
-        self._require_held()
-
-    def _require_held(self) -> None:
         if self._fatal is not None:
             raise fenced(self._url, self._id)
-        if self._lost:
-            raise WriterFenced(
-                f"{self._url}: the broker has not heard of writer {self._id} for {SESSION_S:.0f} s, "
-                "and another may hold it now; start again"
-            )
 
     def confirm(self) -> None:
         """Be sure that the id is held, and was less than `LEASE_S` ago. Raises `WriterFenced`."""
@@ -129,10 +121,9 @@ class Membership:
 
     def close(self) -> None:
         """Let go: a static member stays in its group until its session ends, so it leaves a note."""
-        if self._fatal is None and not self._lost:
+        if self._fatal is None:
             with contextlib.suppress(KafkaException, WriterFenced):
                 self._leave_note(RELEASED, NOTE_S)
-        self._leaving = True
         self._holder.let_go()
         leave(self._consumer)
 
@@ -178,16 +169,12 @@ class Membership:
         return found.metadata or ""
 
     def _join(self) -> None:
-        self._consumer.subscribe(
-            [self._place.topic],
-            on_assign=self._on_assign,
-            on_revoke=self._on_lost,
-            on_lost=self._on_lost,
-        )
+        self._consumer.subscribe([self._place.topic], on_assign=self._on_assign)
         until = clock.monotonic() + 2 * ANSWER_S
         while not self._joined:
             self._poll(POLL_S)
-            self._require_held()
+            if self._fatal is not None:
+                raise fenced(self._url, self._id)
             if clock.monotonic() > until:
                 raise LogError(f"{self._url}: writer {self._id} could not join its group")
 
@@ -210,8 +197,7 @@ class Membership:
             self._consumer.commit(offsets=[place], asynchronous=True)
             while not self._noted and clock.monotonic() < until:
                 self._poll(POLL_S)
-            self._require_held()
-            if self._noted and _is_fenced(self._noted[0]):
+            if self._fatal is not None or (self._noted and _is_fenced(self._noted[0])):
                 raise fenced(self._url, self._id)
             if self._noted and self._noted[0] is None:
                 return True
@@ -224,13 +210,6 @@ class Membership:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
         consumer.pause(partitions)
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The session has ended: a client joins again by itself, and would fence who has followed it."""
-        if not self._leaving:
-            self._lost = True
-            with contextlib.suppress(KafkaException):  # it is fenced already
-                consumer.unsubscribe()
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:

@@ -167,27 +167,6 @@ def test_a_process_that_stood_still_and_was_followed_writes_nothing_more(
             assert [r.key for r in read_all(log, stream)][-3:] == [b"old", b"new", b"new"]
 
 
-FEEDING = STEADY.replace('"operator.commands"', '"market.trades"').replace(
-    "n += 1", "n += 1; time.sleep(0.1)"
-)
-
-
-def test_a_market_writer_that_stood_still_for_long_does_not_come_back(broker: kafka.Broker) -> None:
-    """Its session has ended when it wakes up: it must not join again, and fence who has followed it."""
-    url = name(broker)
-    with create_log(url, SPEC) as log, running("import time\n" + FEEDING, url) as old:
-        assert said(old) == "appending"
-        old.send_signal(signal.SIGSTOP)
-        with log.writer("w", take_over=True) as writer:
-            writer.append([NewRecord("market.quotes", 0, b"new", b"1")])
-            time.sleep(2)
-            old.send_signal(signal.SIGCONT)
-            assert said(old) == "WriterFenced"
-            old.wait()
-            writer.append([NewRecord("market.quotes", 0, b"new", b"2")])
-        assert [r.key for r in read_all(log, ("market.quotes", 0))][-3:] == [b"old", b"new", b"new"]
-
-
 ELSEWHERE = """
 import sys
 from eventlog.kafka import membership
