@@ -80,9 +80,9 @@ def leave(member: Consumer) -> None:
     closing.join(LEAVE_S)
 
 
-def asked(url: str, ask: Callable[[], Answer]) -> Answer:
+def asked(url: str, ask: Callable[[], Answer], within_s: float = ANSWER_S) -> Answer:
     """An answer of the broker, asked for again while it restarts or elects. Raises `LogError`."""
-    until = clock.monotonic() + ANSWER_S
+    until = clock.monotonic() + within_s
     while True:
         try:
             return ask()

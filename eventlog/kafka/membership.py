@@ -46,7 +46,6 @@ RELEASED = "released"
 FENCED = (
     KafkaError._FENCED,
     KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )
@@ -67,7 +66,7 @@ class Membership:
         self._group = f"{name}/writer/{id}"
         self._place = TopicPartition(f"{name}.log", 0)
         self._fatal: KafkaError | None = None
-        self._joined = False
+        self._joined = self._lost = self._leaving = False
         self._noted: list[KafkaError | None] = []
         may_live = self._refuse_or_wait(take_over)
         self._consumer = consumer(
@@ -84,6 +83,7 @@ class Membership:
             },
         )
         self._holder = Holder.new()
+        self._mine = f"{_here()} {self._holder}"
         try:
             self._join()
             self._confirmed = 0.0
@@ -95,24 +95,25 @@ class Membership:
         self._silent_from = clock.monotonic() + (SILENCE_S if may_live else 0)
 
     def check(self) -> None:
-        """Raises `WriterFenced` once a newer holder has joined."""
+        """Raises `WriterFenced` once a newer holder has joined; `LogError` where the broker is away."""
         self._poll(0)
-        if self._fatal is not None:
-            raise fenced(self._url, self._id)
+        self._refuse_fenced()
+        if self._lost:
+            self._regain()
 
     def confirm(self) -> None:
-        """Be sure that the id is held, and was less than `LEASE_S` ago. Raises `WriterFenced`."""
+        """Be sure that the id is held, and was less than `LEASE_S` ago. Raises as `check` does."""
         self.check()
         if clock.monotonic() - self._confirmed > LEASE_S:
             self._renew()
 
     def is_fenced(self) -> bool:
         """Whether a newer holder is known to have joined, as far as the broker answers."""
-        try:
-            self._leave_note(f"{_here()} {self._holder}", NOTE_S)
-        except WriterFenced:
-            return True
-        return False
+        self._poll(0)
+        if self._fatal is None:
+            with contextlib.suppress(LogError):
+                return self._note(NOTE_S) != self._mine
+        return self._fatal is not None
 
     def await_silence(self) -> None:
         """Until nothing of the holder before can come any more."""
@@ -121,9 +122,10 @@ class Membership:
 
     def close(self) -> None:
         """Let go: a static member stays in its group until its session ends, so it leaves a note."""
-        if self._fatal is None:
-            with contextlib.suppress(KafkaException, WriterFenced):
+        if self._fatal is None and not self._lost:
+            with contextlib.suppress(KafkaException, LogError):
                 self._leave_note(RELEASED, NOTE_S)
+        self._leaving = True
         self._holder.let_go()
         leave(self._consumer)
 
@@ -155,7 +157,7 @@ class Membership:
 
         return asked(self._url, ask)
 
-    def _note(self) -> str:
+    def _note(self, within_s: float = ANSWER_S) -> str:
         """What the last holder left; asked by a consumer.
 
         librdkafka's admin client ends the process (a null pointer) where it asks for a group's offsets
@@ -163,41 +165,72 @@ class Membership:
         """
         reader = consumer(self._address, self._group)
         try:
-            (found,) = asked(self._url, lambda: reader.committed([self._place], timeout=ANSWER_S))
+            (found,) = asked(self._url, lambda: reader.committed([self._place], timeout=within_s), within_s)
         finally:
             reader.close()
         return found.metadata or ""
 
     def _join(self) -> None:
-        self._consumer.subscribe([self._place.topic], on_assign=self._on_assign)
+        self._joined, self._lost = False, True
         until = clock.monotonic() + 2 * ANSWER_S
         while not self._joined:
+            if self._lost:
+                self._lost = False
+                self._consumer.subscribe(
+                    [self._place.topic],
+                    on_assign=self._on_assign,
+                    on_revoke=self._on_lost,
+                    on_lost=self._on_lost,
+                )
             self._poll(POLL_S)
-            if self._fatal is not None:
-                raise fenced(self._url, self._id)
+            self._refuse_fenced()
             if clock.monotonic() > until:
                 raise LogError(f"{self._url}: writer {self._id} could not join its group")
+
+    def _regain(self) -> None:
+        """Join again after the broker, or this process, stood still for a session, unless another has.
+
+        Another leaves its note before it writes anything, so one that joins between the two questions
+        is fenced by this and has written nothing.
+        """
+        self._require_mine()
+        self._join()
+        self._require_mine()
+        self._confirmed = 0.0
+
+    def _require_mine(self) -> None:
+        if self._note() != self._mine:
+            raise fenced(self._url, self._id)
+
+    def _refuse_fenced(self) -> None:
+        if self._fatal is not None:
+            raise fenced(self._url, self._id)
 
     def _renew(self) -> None:
         """Have the broker take a note, which it does of the one member that holds the id."""
         started = clock.monotonic()
-        if not self._leave_note(f"{_here()} {self._holder}", ANSWER_S):
-            raise LogError(
-                f"{self._url}: the broker has not confirmed writer {self._id} in {ANSWER_S:.0f} s; "
-                "see that it runs, then start again"
-            )
+        while not self._leave_note(self._mine, ANSWER_S):
+            if not self._lost:
+                raise LogError(
+                    f"{self._url}: the broker has not confirmed writer {self._id} in {ANSWER_S:.0f} s; "
+                    "see that it runs, then start again"
+                )
+            self._regain()
+            started = clock.monotonic()
         self._confirmed = started
 
     def _leave_note(self, note: str, timeout_s: float) -> bool:
-        """Whether it was taken in time: a broker that is gone takes no notes. Raises `WriterFenced`."""
+        """Whether it was taken in time: a broker that is gone takes no notes, nor does one that has
+        ended the session. Raises `WriterFenced`."""
         until = clock.monotonic() + timeout_s
-        while clock.monotonic() < until:
+        while clock.monotonic() < until and not self._lost:
             self._noted.clear()
             place = TopicPartition(self._place.topic, self._place.partition, 0, note)
             self._consumer.commit(offsets=[place], asynchronous=True)
-            while not self._noted and clock.monotonic() < until:
+            while not (self._noted or self._lost) and clock.monotonic() < until:
                 self._poll(POLL_S)
-            if self._fatal is not None or (self._noted and _is_fenced(self._noted[0])):
+            self._refuse_fenced()
+            if self._noted and _is_fenced(self._noted[0]):
                 raise fenced(self._url, self._id)
             if self._noted and self._noted[0] is None:
                 return True
@@ -210,6 +243,13 @@ class Membership:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
         consumer.pause(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The session has ended: a client joins again by itself, and would fence who has followed it."""
+        self._lost = True
+        if not self._leaving:
+            with contextlib.suppress(KafkaException):  # it is fenced already
+                consumer.unsubscribe()
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:

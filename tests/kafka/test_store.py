@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from eventlog import LogSpec, create_log, open_log
 from eventlog.errors import LogError, LogMismatch, LogNotFound, WriterBusy, WriterFenced
 from eventlog.kafka import broker as kafka
+from eventlog.kafka.membership import SESSION_S
 from eventlog.kafka.writer import QUEUED_MAX
 from schemas import NewRecord
 from support.log_suite import COMMANDS, QUOTES, SPEC, LogSuite, numbers, read_all, running, said, values
@@ -165,6 +166,55 @@ def test_a_process_that_stood_still_and_was_followed_writes_nothing_more(
             writer.append([NewRecord(*COMMANDS, b"new", b""), NewRecord("market.quotes", 0, b"new", b"")])
         for stream in (COMMANDS, ("market.quotes", 0)):
             assert [r.key for r in read_all(log, stream)][-3:] == [b"old", b"new", b"new"]
+
+
+FEEDING = STEADY.replace('"operator.commands"', '"market.trades"').replace(
+    "n += 1", "n += 1; time.sleep(0.1)"
+)
+
+
+def test_a_market_writer_that_stood_still_for_long_does_not_come_back(broker: kafka.Broker) -> None:
+    """Its session has ended when it wakes up: it must not join again, and fence who has followed it."""
+    url = name(broker)
+    with create_log(url, SPEC) as log, running("import time\n" + FEEDING, url) as old:
+        assert said(old) == "appending"
+        old.send_signal(signal.SIGSTOP)
+        with log.writer("w", take_over=True) as writer:
+            writer.append([NewRecord("market.quotes", 0, b"new", b"1")])
+            time.sleep(2)
+            old.send_signal(signal.SIGCONT)
+            assert said(old) == "WriterFenced"
+            old.wait()
+            writer.append([NewRecord("market.quotes", 0, b"new", b"2")])
+        assert [r.key for r in read_all(log, ("market.quotes", 0))][-3:] == [b"old", b"new", b"new"]
+
+
+STANDING = """
+import os, signal, sys
+from eventlog import open_log
+from schemas import NewRecord
+
+writer = open_log(sys.argv[1]).writer("w")
+for n in range(4):
+    topics = "market.quotes", "operator.commands"
+    writer.append([NewRecord(topic, 0, b"", b"%d" % n) for topic in topics])
+    if n == 1:
+        print("standing", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+print("went on", flush=True)
+"""
+
+
+def test_a_writer_that_stood_still_for_long_and_was_not_followed_goes_on(broker: kafka.Broker) -> None:
+    """As after a restart of the broker, which too hears nothing of it for longer than its session."""
+    url = name(broker)
+    with create_log(url, SPEC) as log, running(STANDING, url) as writer:
+        assert said(writer) == "standing"
+        time.sleep(SESSION_S + 4)
+        writer.send_signal(signal.SIGCONT)
+        assert said(writer) == "went on"
+        for stream in (("market.quotes", 0), COMMANDS):
+            assert [r.value for r in read_all(log, stream)] == [b"0", b"1", b"2", b"3"]
 
 
 ELSEWHERE = """
